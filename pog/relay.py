@@ -1,0 +1,219 @@
+"""Joins a local socket and a tunnel: two one-way pumps with back pressure and half-close.
+
+Both are asyncio transports, so the relay cannot tell them apart and has no task and no await per chunk: each gets a
+protocol that forwards to the other one.
+
+1. Data that arrives at one is written to the other, as the same object.
+2. When one has taken all it can hold (pause_writing), the other is no longer read, until it resumes. A tunnel that is
+   not read returns no credit to its peer, so the stop reaches the far end.
+3. The end of data at one is the end of writing at the other (half-close); the other direction goes on.
+4. When one breaks, nothing more can be said to it. A broken tunnel resets the local socket at once, so that the user's
+   program does not take a cut for an end. A broken socket ends the relay, and the tunnel's owner ends the call: the
+   client with a reset, the server with a status that says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import socket
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# SO_LINGER on, 0 seconds: close() sends RST (man 7 socket).
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+# A silent tunnel is looked at this often within its limit, so it ends at most a quarter late.
+_LOOKS_PER_LIMIT = 4
+
+
+class Reason(enum.Enum):
+    """Why a tunnel ended."""
+
+    DONE = "done"
+    RESET = "reset"
+    IDLE = "idle"
+    HALF_CLOSED = "half_closed"
+    STOPPED = "stopped"
+
+
+class Side(enum.Enum):
+    """Which end of the relay made it end."""
+
+    LOCAL = "local"
+    TUNNEL = "tunnel"
+    RELAY = "relay"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a relay ended; the counts are bytes that arrived from either end."""
+
+    reason: Reason
+    side: Side
+    error: Exception | None
+    from_local: int
+    from_tunnel: int
+
+
+class _End(asyncio.Protocol):
+    """One end: what arrives here goes to the transport of the other end."""
+
+    __slots__ = ("ended", "other", "received", "relay", "side", "transport", "write")
+
+    other: _End
+
+    def __init__(self, relay: Relay, transport: asyncio.Transport, side: Side) -> None:
+        self.relay = relay
+        self.transport = transport
+        self.write = transport.write
+        self.side = side
+        self.received = 0
+        self.ended = False
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        self.other.write(data)
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        self.relay._eof_received(self)
+        return True
+
+    def pause_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.relay._connection_lost(self, exc)
+
+
+class Relay:
+    """One tunnel at work, from `start` until `on_end` is called, which happens exactly once.
+
+    `local` is the user's or the destination's socket. `idle_timeout` ends a tunnel in which no byte moved for so many
+    seconds (0: never); `half_close_timeout` the same once one direction has ended.
+    """
+
+    __slots__ = (
+        "_half_close_timeout",
+        "_idle_timeout",
+        "_local",
+        "_loop",
+        "_on_end",
+        "_seen",
+        "_timer",
+        "_tunnel",
+        "ended",
+    )
+
+    def __init__(
+        self,
+        local: asyncio.Transport,
+        tunnel: asyncio.Transport,
+        *,
+        idle_timeout: float,
+        half_close_timeout: float,
+        on_end: Callable[[Ended], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._local = _End(self, local, Side.LOCAL)
+        self._tunnel = _End(self, tunnel, Side.TUNNEL)
+        self._local.other, self._tunnel.other = self._tunnel, self._local
+        self._idle_timeout = idle_timeout
+        self._half_close_timeout = half_close_timeout
+        self._on_end = on_end
+        self._timer: asyncio.TimerHandle | None = None
+        self._seen = 0
+        self.ended: Ended | None = None
+
+    def start(self, early: bytes = b"") -> None:
+        """Begins to pump; `early` is what arrived from the local socket before."""
+        if early:
+            self._local.data_received(early)
+        self._watch(self._idle_timeout, Reason.IDLE)
+        self._local.transport.set_protocol(self._local)
+        self._tunnel.transport.set_protocol(self._tunnel)
+
+    def stop(self, reason: Reason = Reason.STOPPED, error: Exception | None = None) -> None:
+        """Ends the relay now: the local socket is reset, the tunnel is left to its owner."""
+        reset(self._local.transport)
+        self._end(reason, Side.RELAY, error)
+
+    @property
+    def from_local(self) -> int:
+        """Bytes that arrived from the local socket so far."""
+        return self._local.received
+
+    @property
+    def from_tunnel(self) -> int:
+        """Bytes that arrived from the tunnel so far."""
+        return self._tunnel.received
+
+    def _eof_received(self, end: _End) -> None:
+        if self.ended is not None:
+            return
+        other = end.other
+        if other.ended or not other.transport.can_write_eof():
+            self._close(end)
+            return
+        if not other.transport.is_closing():
+            other.transport.write_eof()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._watch(self._half_close_timeout, Reason.HALF_CLOSED)
+
+    def _connection_lost(self, end: _End, exc: Exception | None) -> None:
+        if self.ended is not None:
+            return
+        if exc is None:
+            self._close(end)
+            return
+        if end.side is Side.TUNNEL:
+            reset(self._local.transport)
+        self._end(Reason.RESET, end.side, exc)
+
+    def _close(self, end: _End) -> None:
+        """Both directions are done: what is still buffered goes out, then both ends close."""
+        self._local.transport.close()
+        self._tunnel.transport.close()
+        self._end(Reason.DONE, end.side, None)
+
+    def _end(self, reason: Reason, side: Side, error: Exception | None) -> None:
+        if self.ended is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.ended = Ended(reason, side, error, self._local.received, self._tunnel.received)
+        self._on_end(self.ended)
+
+    def _watch(self, limit: float, reason: Reason) -> None:
+        if limit <= 0:
+            return
+        self._seen = self._local.received + self._tunnel.received
+        self._timer = self._loop.call_later(limit / _LOOKS_PER_LIMIT, self._look, limit, reason, 1)
+
+    def _look(self, limit: float, reason: Reason, quiet: int) -> None:
+        moved = self._local.received + self._tunnel.received
+        if moved != self._seen:
+            self._seen, quiet = moved, 0
+        elif quiet >= _LOOKS_PER_LIMIT:
+            self.stop(reason)
+            return
+        self._timer = self._loop.call_later(limit / _LOOKS_PER_LIMIT, self._look, limit, reason, quiet + 1)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Closes a socket's transport at once with a TCP reset; what it still held is dropped."""
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is not None and sock.family != socket.AF_UNIX and not transport.is_closing():
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    transport.abort()
