@@ -103,6 +103,7 @@ class Relay:
     """
 
     __slots__ = (
+        "_closing",
         "_half_close_timeout",
         "_idle_timeout",
         "_local",
@@ -131,7 +132,8 @@ class Relay:
         self._half_close_timeout = half_close_timeout
         self._on_end = on_end
         self._timer: asyncio.TimerHandle | None = None
-        self._seen = 0
+        self._seen = (0, 0)
+        self._closing: Side | None = None
         self.ended: Ended | None = None
 
     def start(self, early: bytes = b"") -> None:
@@ -158,33 +160,39 @@ class Relay:
         return self._tunnel.received
 
     def _eof_received(self, end: _End) -> None:
-        if self.ended is not None:
+        if self._closing is not None or self.ended is not None:
             return
         other = end.other
         if other.ended or not other.transport.can_write_eof():
-            self._close(end)
+            self._close(end.side)
             return
         if not other.transport.is_closing():
             other.transport.write_eof()
-        if self._timer is not None:
-            self._timer.cancel()
         self._watch(self._half_close_timeout, Reason.HALF_CLOSED)
 
     def _connection_lost(self, end: _End, exc: Exception | None) -> None:
         if self.ended is not None:
             return
-        if exc is None:
-            self._close(end)
-            return
-        if end.side is Side.TUNNEL:
-            reset(self._local.transport)
-        self._end(Reason.RESET, end.side, exc)
+        if end.side is Side.LOCAL:
+            if exc is not None:
+                self._end(Reason.RESET, Side.LOCAL, exc)
+            else:
+                self._tunnel.transport.close()
+                self._end(Reason.DONE, self._closing or Side.LOCAL, None)
+        elif self._closing is None:
+            if exc is not None:
+                reset(self._local.transport)
+                self._end(Reason.RESET, Side.TUNNEL, exc)
+            else:
+                self._close(Side.TUNNEL)
 
-    def _close(self, end: _End) -> None:
-        """Both directions are done: what is still buffered goes out, then both ends close."""
+    def _close(self, side: Side) -> None:
+        """Both directions are done: what is still buffered goes out, then the ends close; a local reader that takes
+        nothing for the half-close limit is cut."""
+        self._closing = side
+        self._watch(self._half_close_timeout, Reason.HALF_CLOSED)
         self._local.transport.close()
         self._tunnel.transport.close()
-        self._end(Reason.DONE, end.side, None)
 
     def _end(self, reason: Reason, side: Side, error: Exception | None) -> None:
         if self.ended is not None:
@@ -196,19 +204,26 @@ class Relay:
         self._on_end(self.ended)
 
     def _watch(self, limit: float, reason: Reason) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if limit <= 0:
             return
-        self._seen = self._local.received + self._tunnel.received
+        self._seen = self._progress()
         self._timer = self._loop.call_later(limit / _LOOKS_PER_LIMIT, self._look, limit, reason, 1)
 
     def _look(self, limit: float, reason: Reason, quiet: int) -> None:
-        moved = self._local.received + self._tunnel.received
-        if moved != self._seen:
-            self._seen, quiet = moved, 0
+        progress = self._progress()
+        if progress != self._seen:
+            self._seen, quiet = progress, 0
         elif quiet >= _LOOKS_PER_LIMIT:
             self.stop(reason)
             return
         self._timer = self._loop.call_later(limit / _LOOKS_PER_LIMIT, self._look, limit, reason, quiet + 1)
+
+    def _progress(self) -> tuple[int, int]:
+        """What changes while bytes move: the counts, and what a slow local reader has still to take."""
+        return self._local.received + self._tunnel.received, self._local.transport.get_write_buffer_size()
 
 
 def reset(transport: asyncio.Transport) -> None:
