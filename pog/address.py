@@ -1,0 +1,38 @@
+"""host:port, as a CONNECT request and the wire carry it. [pure]"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+# What may stand in a name that is resolved: RFC 1123 letters, digits, hyphen and dot, the underscore that people use,
+# and anything beyond ASCII, which the resolver encodes by IDNA. No white space, no control, no delimiter of a URI.
+_NAME = re.compile(r"[A-Za-z0-9._\-\u0080-\U0010ffff]{1,255}")
+
+
+def parse_host_port(text: str) -> tuple[str, int]:
+    """Host (an IPv6 address without its brackets) and port of `name:port`, `1.2.3.4:port` or `[::1]:port`.
+
+    Raises ValueError, whose text says what is wrong. User information is refused: RFC 9110 7.1 has none in a CONNECT.
+    """
+    host, colon, port_text = text.rpartition(":")
+    if not colon or not host:
+        raise ValueError("expected host:port")
+    if not (port_text.isascii() and port_text.isdigit() and 0 < int(port_text[:6]) < 65536):
+        raise ValueError("expected a port from 1 to 65535")
+    if host.startswith("["):
+        if not host.endswith("]"):
+            raise ValueError("expected [IPv6]:port")
+        try:
+            ipaddress.IPv6Address(host[1:-1])
+        except ValueError:
+            raise ValueError("expected an IPv6 address between the brackets") from None
+        return host[1:-1], int(port_text)
+    if not _NAME.fullmatch(host):
+        raise ValueError("expected a name or an address before the port (IPv6 in brackets)")
+    return host, int(port_text)
+
+
+def join_host_port(host: str, port: int) -> str:
+    """`host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,159 @@
+"""A gRPC call over plain ASGI messages: gives grpclib's request_handler the stream surface that it expects.
+
+The portable path. Where the HTTP/2 connection is ours, its stream has that surface itself and this file is not used.
+
+Strategy: one task takes the request's messages in, as bytes for `recv_data`, and stops while much is unread; so a
+disconnect is noticed while the handler waits for something else. Everything sent becomes http.response messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from grpclib.exceptions import StreamTerminatedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from grpclib.utils import Wrapper
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+
+Headers = list[tuple[str, str]]
+
+# How much of a request may wait unread before no more is taken in: about four reads of Hypercorn's.
+_UNREAD_BYTES = 256 * 1024
+
+
+def request_headers(scope: Message) -> Headers:
+    """The request's head as grpclib wants it, pseudo-header fields first."""
+    headers = [(":method", scope["method"]), (":path", scope["path"]), (":scheme", scope["scheme"])]
+    headers += [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    return headers
+
+
+class AsgiPeer:
+    """The client's address, as grpclib.protocol.Peer tells it."""
+
+    def __init__(self, scope: Message) -> None:
+        self._client = scope.get("client")
+
+    def addr(self) -> tuple[str, int] | None:
+        return tuple(self._client[:2]) if self._client else None  # type: ignore[return-value]
+
+    def cert(self) -> dict[str, Any] | None:
+        return None
+
+
+class AsgiConnection:
+    """What grpclib counts on the connection; here it lasts for one call."""
+
+    messages_sent = 0
+    messages_received = 0
+    last_message_sent: float | None = None
+    last_message_received: float | None = None
+
+    def __init__(self, scope: Message) -> None:
+        self._peer = AsgiPeer(scope)
+
+    def get_peer(self) -> AsgiPeer:
+        return self._peer
+
+
+class AsgiStream:
+    """One HTTP/2 stream under an ASGI server, with the surface of grpclib.protocol.Stream.
+
+    `wrapper` is set by request_handler; a disconnect cancels the handler through it.
+    """
+
+    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
+        self.connection = AsgiConnection(scope)
+        self.wrapper: Wrapper | None = None
+        self.created = time.monotonic()
+        self._receive = receive
+        self._send = send
+        self._unread = bytearray()
+        self._eof = False
+        self._changed = asyncio.Event()
+        self._ended = False
+        self._disconnected = False
+        self._reader = asyncio.create_task(self._read(), name="asgi-request")
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._disconnect()
+                return
+            self._unread += message.get("body", b"")
+            self._eof = self._eof or not message.get("more_body", False)
+            self._changed.set()
+            while len(self._unread) > _UNREAD_BYTES:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _disconnect(self) -> None:
+        self._disconnected = True
+        self._eof = True
+        self._changed.set()
+        if not self._ended and self.wrapper is not None:
+            self.wrapper.cancel(StreamTerminatedError("the client has gone"))
+
+    async def recv_data(self, size: int) -> bytes:
+        """Exactly `size` bytes, or none at the end of the request. Raises StreamTerminatedError when it ends inside."""
+        while len(self._unread) < size and not self._eof:
+            self._changed.clear()
+            await self._changed.wait()
+        if 0 < len(self._unread) < size or self._disconnected:
+            raise StreamTerminatedError("the request ended inside a message")
+        data = bytes(self._unread[:size])
+        del self._unread[:size]
+        self._changed.set()
+        return data
+
+    async def send_headers(self, headers: Headers, end_stream: bool = False) -> None:
+        status = int(dict(headers).get(":status", "0"))
+        fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers if name[0] != ":"]
+        if status:
+            # ASGI cannot say an answer of trailers alone; one of head and trailers means the same to gRPC. A refusal
+            # before gRPC (415, 400) is a head alone.
+            only_trailers = end_stream and status == 200
+            head = [field for field in fields if field[0] == b"content-type" or not only_trailers]
+            fields = [field for field in fields if field not in head]
+            start = {"type": "http.response.start", "status": status, "headers": head, "trailers": status == 200}
+            await self._send(start)
+        if end_stream:
+            self._ended = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            if status in (0, 200):
+                await self._send({"type": "http.response.trailers", "headers": fields, "more_trailers": False})
+
+    async def send_data(self, data: bytes, end_stream: bool = False) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": not end_stream})
+
+    async def reset(self, error_code: int = 0) -> None:
+        self.reset_nowait(error_code)
+
+    def reset_nowait(self, error_code: int = 0) -> None:
+        """ASGI has no reset: the server ends the stream when the app returns."""
+        self._ended = True
+
+    @property
+    def closable(self) -> bool:
+        return not (self._ended or self._disconnected)
+
+    @property
+    def _transport(self) -> AsgiStream:
+        return self
+
+    def is_closing(self) -> bool:
+        return self._disconnected
+
+    def release(self) -> None:
+        """The call is over: nothing more is taken in."""
+        self._ended = True
+        self._reader.cancel()

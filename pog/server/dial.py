@@ -1,0 +1,85 @@
+"""Connects to a destination: resolve, judge every address, race what is left, and say exactly what failed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+import aiohappyeyeballs
+
+from pog.address import parse_host_port
+from pog.errors import DialError, DialKind
+
+if TYPE_CHECKING:
+    from pog.egress import EgressPolicy
+
+# RFC 8305 8: the recommended Connection Attempt Delay, seconds.
+_ATTEMPT_DELAY = 0.25
+
+_AddrInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]]
+
+
+class Dialler:
+    """Dials destinations under one policy; `timeout` is in seconds and covers resolving and connecting."""
+
+    def __init__(self, policy: EgressPolicy, timeout: float) -> None:
+        self._policy = policy
+        self._timeout = timeout
+
+    async def dial(self, host_port: str) -> socket.socket:
+        """A connected, non-blocking socket. Raises DialError."""
+        try:
+            host, port = parse_host_port(host_port)
+        except ValueError as error:
+            raise DialError(DialKind.BAD_ADDRESS, host_port, str(error)) from None
+        try:
+            async with asyncio.timeout(self._timeout):
+                found = await self._resolve(host_port, host, port)
+                return await self._connect(host_port, self._permitted(host_port, found))
+        except TimeoutError:
+            raise DialError(DialKind.TIMEOUT, host_port, f"nothing within {self._timeout:g} s") from None
+
+    async def _resolve(self, host_port: str, host: str, port: int) -> list[_AddrInfo]:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:  # UnicodeError: a label that IDNA cannot encode
+            raise DialError(DialKind.DNS, host_port, _strerror(error)) from None
+        return [info for info in found if info[0] in (socket.AF_INET, socket.AF_INET6)]  # type: ignore[misc]
+
+    def _permitted(self, host_port: str, found: list[_AddrInfo]) -> list[_AddrInfo]:
+        """The addresses that may be dialled. A name with one forbidden address keeps its others."""
+        refusals: list[str] = []
+        permitted = []
+        for info in found:
+            if refusal := self._policy.refusal(info[4][0]):
+                refusals.append(refusal)
+            else:
+                permitted.append(info)
+        if not permitted:
+            kind = DialKind.DENIED if refusals else DialKind.DNS
+            raise DialError(kind, host_port, refusals[0] if refusals else "no address")
+        return permitted
+
+    async def _connect(self, host_port: str, addresses: list[_AddrInfo]) -> socket.socket:
+        try:
+            sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_ATTEMPT_DELAY)
+        except (OSError, RuntimeError) as error:  # RuntimeError: uvloop's wording of some failures
+            raise DialError(_kind(error), host_port, _strerror(error)) from None
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+
+def _kind(error: Exception) -> DialKind:
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ECONNREFUSED or "refused" in str(error):
+        return DialKind.REFUSED
+    if number == errno.ETIMEDOUT:
+        return DialKind.TIMEOUT
+    return DialKind.UNREACHABLE
+
+
+def _strerror(error: Exception) -> str:
+    """The system's words without the address, which the error names already."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,0 +1,44 @@
+"""The unary services of the original: health check and stacks."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pog
+from pog.proto import gstacks_pb2, healthcheck_pb2
+from pog.proto.gstacks_grpc import GoroutineStacksBase
+from pog.proto.healthcheck_grpc import HealthcheckBase
+from pog.server.stacks import all_stacks
+
+if TYPE_CHECKING:
+    import grpclib.server
+
+APP_NAME = "proxy-over-grpc server"
+
+
+class Healthcheck(HealthcheckBase):
+    """Says who answers, in which version, and since when."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    async def Invoke(self, stream: grpclib.server.Stream[healthcheck_pb2.Request, healthcheck_pb2.Response]) -> None:
+        await stream.recv_message()
+        uptime = time.monotonic() - self._started
+        data = {
+            "app": APP_NAME,
+            "uptime": f"{uptime:.3f}s",
+            "uptime_seconds": int(uptime),
+            "version": pog.__version__,
+        }
+        await stream.send_message(healthcheck_pb2.Response(data=json.dumps(data)))
+
+
+class GoroutineStacks(GoroutineStacksBase):
+    """Shows where every task and thread is. Its name is the original's, whose tasks are goroutines."""
+
+    async def Invoke(self, stream: grpclib.server.Stream[gstacks_pb2.Request, gstacks_pb2.Response]) -> None:
+        await stream.recv_message()
+        await stream.send_message(gstacks_pb2.Response(data=all_stacks()))
