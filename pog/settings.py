@@ -1,0 +1,225 @@
+"""Settings of the two programs: frozen, read once, handed down; nothing else reads the environment.
+
+Every field is one row of a table: flag, variable, kind of value, default and what it is for. The row drives the reading
+of flags and variables, the options of the commands and the tables in the README. Times are in seconds.
+
+A flag wins over a variable, a variable over the default. An empty variable counts as unset, as in the Go original.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pog import values
+from pog.auth.items import ITEM, AuthItem, parse_items
+from pog.errors import SettingsError
+from pog.options import Setting, required, setting, shown
+from pog.values import Address, Kind, Login, Network
+
+__all__ = ["Address", "ClientSettings", "CommonSettings", "Login", "ServerSettings", "load", "markdown", "table"]
+
+S = TypeVar("S", bound="CommonSettings")
+
+AUTH: Kind[tuple[AuthItem, ...]] = Kind("JSON", ITEM.form, lambda text: (ITEM.parse(text),), secret=True)
+OPTIONAL_BOOL: Kind[bool | None] = values.BOOL
+OPTIONAL_LOGIN: Kind[Login | None] = values.LOGIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommonSettings:
+    """What server and client have in common."""
+
+    metric_namespace: str = setting(
+        "--metric-namespace",
+        "METRIC_NAMESPACE",
+        values.NAMESPACE,
+        "",
+        "Prefix of the names of all metrics but `grpc_io_*`.",
+    )
+    access_log: bool = setting(
+        "--access-log",
+        "DISABLE_ACCESS_LOGGING",
+        values.OFF_IF_SET,
+        True,
+        "One line per tunnel on standard output. Any value of the variable switches it off.",
+    )
+    grpc_builtin_metrics: bool = setting(
+        "--grpc-builtin-metrics", "GRPC_BUILTIN_METRICS", values.BOOL, True, "Count calls in the metrics `grpc_io_*`."
+    )
+    idle_timeout: float = setting(
+        "--idle-timeout",
+        "TUNNEL_IDLE_TIMEOUT",
+        values.SECONDS,
+        0.0,
+        "End a tunnel that has been silent for so many seconds; 0 is never.",
+    )
+    half_close_timeout: float = setting(
+        "--half-close-timeout",
+        "TUNNEL_HALF_CLOSE_TIMEOUT",
+        values.SECONDS,
+        60.0,
+        "The same for a tunnel with one direction closed.",
+    )
+    drain_timeout: float = setting(
+        "--drain-timeout",
+        "DRAIN_TIMEOUT",
+        values.SECONDS,
+        8.0,
+        "After SIGTERM, open tunnels may go on for so many seconds.",
+    )
+    log_level: str = setting(
+        "--log-level",
+        "LOG_LEVEL",
+        values.choice("debug", "info", "warning", "error"),
+        "info",
+        "The least severe messages to print on standard error.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings(CommonSettings):
+    """What only the server has."""
+
+    listen: Address = setting(
+        "--listen",
+        "SERVER_LISTEN",
+        values.LISTEN,
+        Address("", 8080),
+        "Where to listen; without a host it is every address.",
+        also=Setting("--port", "PORT", values.LISTEN_PORT, 8080, "Port to listen on at every address."),
+    )
+    auth: tuple[AuthItem, ...] = setting(
+        "", "POG_AUTH_*", AUTH, (), "Who may use the server: items of `pog auth new`. Without any, everybody."
+    )
+    grpc_and_http_mux: bool = setting(
+        "--grpc-and-http-mux", "GRPC_AND_HTTP_MUX", values.BOOL, True, "Serve pages beside gRPC; 0 is gRPC only."
+    )
+    egress_allow: tuple[Network, ...] = setting(
+        "--egress-allow",
+        "EGRESS_ALLOW",
+        values.NETWORKS,
+        (),
+        "Networks to connect to although they are loopback, link-local, unspecified or multicast.",
+    )
+    dial_timeout: float = setting(
+        "--dial-timeout",
+        "DIAL_TIMEOUT",
+        values.POSITIVE_SECONDS,
+        10.0,
+        "Connecting to a destination may take so many seconds.",
+    )
+    stacks: bool | None = setting(
+        "--stacks",
+        "STACKS",
+        OPTIONAL_BOOL,
+        None,
+        "Serve the stacks of all tasks and threads. By default only when `POG_AUTH_*` is set.",
+    )
+    workers: int = setting("--workers", "", values.COUNT, 1, "Number of processes that serve.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings(CommonSettings):
+    """What only the client has."""
+
+    server_addr: Address = field(metadata=required("--server-addr", "SERVER_ADDR", values.SERVER, "The server."))
+    server_host: str = setting(
+        "--server-host", "SERVER_HOST", values.TEXT, "", "Name to ask for and to verify instead of the server's own."
+    )
+    insecure: bool = setting("--insecure", "INSECURE", values.BOOL, False, "Speak cleartext HTTP/2, no TLS.")
+    skip_verify: bool = setting(
+        "--skip-verify", "SKIP_VERIFY", values.BOOL, False, "Accept any certificate of the server."
+    )
+    listen: Address = setting(
+        "--listen",
+        "CLIENT_LISTEN",
+        values.LISTEN,
+        Address("127.0.0.1", 18080),
+        "Where to listen for programs; without a host it is every address.",
+    )
+    pog_auth: Login | None = setting("", "CLIENT_POG_AUTH", OPTIONAL_LOGIN, None, "Who we are to the server.")
+    auth: tuple[AuthItem, ...] = setting(
+        "", "CLIENT_AUTH_*", AUTH, (), "Who may use the client: items of `pog auth new`. Without any, everybody."
+    )
+    mux_server_metrics: bool = setting(
+        "--mux-server-metrics",
+        "MUX_SERVER_METRICS",
+        values.BOOL,
+        False,
+        "Append the server's metrics to ours while a tunnel is open.",
+    )
+    exit_wait: float = setting(
+        "--exit-wait",
+        "EXIT_WAIT",
+        values.SECONDS,
+        5.0,
+        "While the server cannot be reached, a program waits so many seconds for its answer.",
+    )
+    head_timeout: float = setting(
+        "--head-timeout",
+        "HEAD_TIMEOUT",
+        values.POSITIVE_SECONDS,
+        10.0,
+        "A program may take so many seconds to send the head of its request.",
+    )
+    connect_timeout: float = setting(
+        "--connect-timeout",
+        "CONNECT_TIMEOUT",
+        values.POSITIVE_SECONDS,
+        10.0,
+        "Connecting to the server may take so many seconds.",
+    )
+    keepalive: float = setting(
+        "--keepalive", "KEEPALIVE", values.SECONDS, 30.0, "Ping the server after so many silent seconds; 0 is never."
+    )
+    # Cloud Run cuts a call after 3600 s at most, so a connection is retired some time before that.
+    max_connection_age: float = setting(
+        "--max-connection-age",
+        "MAX_CONNECTION_AGE",
+        values.SECONDS,
+        3000.0,
+        "Put new tunnels on a new connection after so many seconds; 0 is never.",
+    )
+    max_tunnels: int = setting(
+        "--max-tunnels", "MAX_TUNNELS", values.COUNT, 10_000, "So many tunnels may be open at a time."
+    )
+
+
+def table(cls: type[CommonSettings]) -> Iterator[tuple[str, Setting]]:
+    """Field and row, in the order of declaration, inherited ones first."""
+    for each in dataclasses.fields(cls):
+        yield each.name, each.metadata["setting"]
+
+
+def load(cls: type[S], environ: Mapping[str, str], flags: Mapping[str, object | None]) -> S:
+    """Settings from flags and environment. Raises SettingsError.
+
+    The keys of `flags` are those of Setting.key; text is parsed, other values are taken as they are, None is unset.
+    """
+    found: dict[str, Any] = {}
+    for name, row in table(cls):
+        if row.env.endswith("*"):
+            found[name] = parse_items(row.env[:-1], environ)
+        elif parse := next(row.given(environ, flags), None):
+            found[name] = parse()
+        elif row.is_required:
+            raise SettingsError(row.env, f"is not set; it must be {row.kind.form} (or give {row.flag})")
+    return cls(**found)
+
+
+def markdown(cls: type[CommonSettings]) -> str:
+    """The rows that a class adds to those it inherits, as the table that stands in the README."""
+    inherited = {
+        each.name for base in cls.__mro__[1:] if dataclasses.is_dataclass(base) for each in dataclasses.fields(base)
+    }
+    lines = ["| Variable | Flag | What it is for | Default |", "|---|---|---|---|"]
+    for name, row in table(cls):
+        for each in row.spellings if name not in inherited else ():
+            default = "required" if each.is_required else _code(shown(each.default))
+            lines.append(f"| {_code(each.env)} | {_code(each.flag)} | {each.help} | {default} |")
+    return "\n".join(lines) + "\n"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""

@@ -1,0 +1,183 @@
+"""How values are written in settings: the grammar of each kind, its parser, and the form that errors name. [pure]
+
+    boolean    1 t T TRUE true True / 0 f F FALSE false False, as Go's strconv.ParseBool
+    seconds    10, 0.5, or a Go duration: 10s, 1m30s, 100000h
+    listen     [host]:port as in Go; ":18080" is every address of this machine, IPv4 and IPv6
+    server     host[:port], port 443 when there is none
+    login      user:password
+    networks   10.0.0.0/8,::1/128
+
+Parsers raise ValueError on anything else; settings.load turns that into a SettingsError with the name and the form.
+"""
+
+import base64
+import ipaddress
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from pog.address import join_host_port, parse_host_port
+
+T_co = TypeVar("T_co", covariant=True)
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T_co]):
+    """One kind of value. `form` completes the sentence «must be ...»; a secret is never shown, not even when wrong."""
+
+    metavar: str
+    form: str
+    parse: Callable[[str], T_co]
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """Where to listen or connect. An empty host means every address of this machine, IPv4 and IPv6."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return join_host_port(self.host, self.port)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user and a password to present; the password appears in no text."""
+
+    user: str
+    password: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.user}:***"
+
+    def basic(self) -> str:
+        """The value of an Authorization field, RFC 7617."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+
+TRUE = ("1", "t", "T", "TRUE", "true", "True")
+FALSE = ("0", "f", "F", "FALSE", "false", "False")
+
+
+def parse_bool(text: str) -> bool:
+    if text in TRUE:
+        return True
+    if text in FALSE:
+        return False
+    raise ValueError(text)
+
+
+# Seconds per unit; both signs of micro are in use, as in Go's time.ParseDuration.
+UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+# Go keeps a duration in 64 bits of nanoseconds, which is about 292 years.
+LONGEST = float(2**63 - 1) / 1e9
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a Go duration such as 100000h, 1h30m or -1.5s; only zero may go without a unit."""
+    sign, rest = (-1.0, text[1:]) if text[:1] == "-" else (1.0, text.removeprefix("+"))
+    if rest == "0":
+        return 0.0
+    seconds, end = 0.0, 0
+    while part := PART.match(rest, end):
+        seconds += float(part[1]) * UNITS[part[2]]
+        end = part.end()
+    if end == 0 or end < len(rest) or seconds > LONGEST:
+        raise ValueError(text)
+    return sign * seconds
+
+
+def parse_seconds(text: str) -> float:
+    plain = re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", text)
+    seconds = float(text) if plain else parse_duration(text)
+    if seconds < 0 or not math.isfinite(seconds) or seconds > LONGEST:
+        raise ValueError(text)
+    return seconds
+
+
+def parse_positive_seconds(text: str) -> float:
+    seconds = parse_seconds(text)
+    if seconds == 0:
+        raise ValueError(text)
+    return seconds
+
+
+def parse_whole(text: str, least: int, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+        raise ValueError(text)
+    return int(text)
+
+
+def parse_listen(text: str) -> Address:
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        raise ValueError(text)
+    return Address(parse_host_port(f"{host}:1")[0] if host else "", parse_whole(port, 0, 65535))
+
+
+def parse_server(text: str) -> Address:
+    """Without a port it is 443, as grpc-go takes it."""
+    has_port = ":" in text.rpartition("]")[2]
+    return Address(*parse_host_port(text if has_port else f"{text}:443"))
+
+
+def parse_login(text: str) -> Login:
+    user, colon, password = text.partition(":")
+    if not colon or not user:
+        raise ValueError("no user:password")
+    return Login(user, password)
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
+
+
+def parse_namespace(text: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", text):
+        raise ValueError(text)
+    return text
+
+
+def parse_text(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(text)
+    return text
+
+
+def choice(*words: str) -> Kind[str]:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(text)
+        return text.lower()
+
+    return Kind("|".join(words), "one of " + ", ".join(words), parse)
+
+
+BOOL = Kind("BOOL", f"one of {' '.join(TRUE)} or {' '.join(FALSE)}", parse_bool)
+# As the original reads DISABLE_ACCESS_LOGGING: whatever is written there switches off.
+OFF_IF_SET = Kind("TEXT", "anything, which means off", lambda _text: False)
+SECONDS = Kind("SECONDS", "seconds, as 10 or 0.5, or a duration such as 10s or 1m30s", parse_seconds)
+POSITIVE_SECONDS = Kind("SECONDS", f"more than 0 {SECONDS.form}", parse_positive_seconds)
+PORT = Kind("PORT", "a port number from 0 to 65535", lambda text: parse_whole(text, 0, 65535))
+COUNT = Kind("N", "a whole number from 1 to 999999999", lambda text: parse_whole(text, 1, 999_999_999))
+LISTEN = Kind("[HOST]:PORT", "[host]:port, such as 127.0.0.1:18080, [::1]:18080 or :18080", parse_listen)
+LISTEN_PORT = Kind(PORT.metavar, PORT.form, lambda text: Address("", PORT.parse(text)))
+SERVER = Kind("HOST:PORT", "host:port without a scheme, such as pog.example.com:443 or [::1]:8080", parse_server)
+LOGIN = Kind("USER:PASSWORD", "user:password", parse_login, secret=True)
+NETWORKS = Kind("CIDR,...", "networks separated by commas, such as 127.0.0.0/8,::1/128", parse_networks)
+NAMESPACE = Kind("PREFIX", "a metric name prefix of letters, digits, _ and :", parse_namespace)
+TEXT = Kind("TEXT", "printable text", parse_text)

@@ -1,0 +1,110 @@
+import json
+from datetime import UTC, datetime
+
+import bcrypt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pog.auth.items import ITEM, AuthItem, new_item, parse_item, parse_items
+from pog.errors import SettingsError
+
+HASH = "$2a$10$oiV27ssmxy3ihPYA4w.rIOAH2eUQOnwCXoHL4PKXSZz2goKvL.Nwq"
+ITEM_FROM_GO = f'{{"name":"pog-client","hash":"{HASH}","exp_date":"2035-11-12T05:22:05Z"}}'
+NOW = datetime(2024, 6, 15, 12, 0, tzinfo=UTC)
+HALF_A_YEAR = 6 * 30 * 24 * 3600.0
+
+
+def item(**changes: object) -> str:
+    return json.dumps({"name": "ilya", "hash": HASH, "exp_date": "2035-11-12T05:22:05Z"} | changes)
+
+
+def test_an_item_of_the_original_is_read() -> None:
+    parsed = parse_item(ITEM_FROM_GO)
+    assert parsed == AuthItem("pog-client", HASH, datetime(2035, 11, 12, 5, 22, 5, tzinfo=UTC))
+    assert parsed.cost == 10
+    assert HASH not in repr(parsed)
+
+
+@pytest.mark.parametrize("version", ["$2a$", "$2b$", "$2y$"])
+def test_hashes_of_every_common_version_are_taken_and_checkable(version: str) -> None:
+    hashed = version + bcrypt.hashpw(b"pw", bcrypt.gensalt(4)).decode()[4:]
+    assert bcrypt.checkpw(b"pw", parse_item(item(hash=hashed)).hash.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2024-06-15T15:00:00+03:00", NOW),
+        ("2024-06-15T12:00:00.5Z", NOW.replace(microsecond=500_000)),
+        ("2024-06-15T12:00:00.123456789Z", NOW.replace(microsecond=123_456)),
+    ],
+)
+def test_expiry_is_rfc_3339(text: str, moment: datetime) -> None:
+    assert parse_item(item(exp_date=text)).expires == moment
+
+
+BAD = {
+    "not JSON": "{name:ilya}",
+    "not a JSON object": "[1]",
+    "name is missing": item(name=None),
+    "name is missing, or": item(name=""),
+    "or holds a colon": item(name="a:b"),
+    "hash is not": item(hash=HASH[:-1]),
+    "expanded its [$] signs": item(hash="a$10$"),
+    "one of bcrypt": item(hash=HASH.replace("$10$", "$99$")),
+    "bcrypt;": item(hash=HASH.replace("$2a$", "$1$")),
+    "exp_date is missing": item(exp_date=5),
+    "exp_date is not RFC 3339": item(exp_date="2035-11-12"),
+    "RFC 3339, such": item(exp_date="2035-13-12T05:22:05Z"),
+    "exp_date is not RFC 3339, such as": item(exp_date="2035-11-12T05:22:05"),
+}
+
+
+@pytest.mark.parametrize(("problem", "text"), BAD.items())
+def test_a_malformed_item_stops_with_the_name_of_its_variable(problem: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=problem) as caught:
+        parse_items("POG_AUTH_", {"POG_AUTH_GOOD": ITEM_FROM_GO, "POG_AUTH_BAD": text})
+    assert caught.value.name == "POG_AUTH_BAD"
+    assert ITEM.form in caught.value.problem
+
+
+@given(st.text() | st.recursive(st.none() | st.text() | st.floats(), st.lists).map(json.dumps))
+def test_whatever_stands_in_a_variable_is_refused_politely_and_not_repeated(text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_item(text)
+    assert len(text) < 30 or text not in str(caught.value)
+
+
+def test_items_come_in_the_order_of_the_variables_and_other_variables_do_not_count() -> None:
+    environ = {"POG_AUTH_2": item(name="b"), "XPOG_AUTH_": "x", "POG_AUTH_": item(name="a"), "POG_AUTH_EMPTY": ""}
+    assert [each.name for each in parse_items("POG_AUTH_", environ)] == ["b", "a"]
+
+
+def test_a_new_item_is_the_line_that_go_would_print() -> None:
+    line = new_item("ilya", "password", HALF_A_YEAR, cost=4, now=NOW)
+    made = json.loads(line)
+    assert line == f'{{"name":"ilya","hash":"{made["hash"]}","exp_date":"2024-12-12T12:00:00Z"}}'
+    assert made["hash"].startswith("$2a$04$")
+    assert bcrypt.checkpw(b"password", parse_item(line).hash.encode())
+
+
+def test_a_new_item_has_the_cost_of_the_original_by_default() -> None:
+    assert parse_item(new_item("ilya", "password", HALF_A_YEAR)).cost == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "problem"),
+    [
+        ("", "pw", "name: must be"),
+        ("a:b", "pw", "name: must be"),
+        ("a\nb", "pw", "name: must be"),
+        ("a", "x" * 73, "password: must be at most 72 bytes"),
+        ("a", "ä" * 37, "password: must be at most 72 bytes"),
+        ("a", "x\0", "zero byte"),
+    ],
+)
+def test_items_that_could_never_pass_are_not_made(name: str, password: str, problem: str) -> None:
+    with pytest.raises(SettingsError, match=problem) as caught:
+        new_item(name, password, 1.0, cost=4)
+    assert password not in str(caught.value) or password == "pw"
