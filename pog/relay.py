@@ -143,6 +143,7 @@ class Relay:
         self._watch(self._idle_timeout, Reason.IDLE)
         self._local.transport.set_protocol(self._local)
         self._tunnel.transport.set_protocol(self._tunnel)
+        self._local.transport.resume_reading()
 
     def stop(self, reason: Reason = Reason.STOPPED, error: Exception | None = None) -> None:
         """Ends the relay now: the local socket is reset, the tunnel is left to its owner."""

@@ -51,7 +51,19 @@ class HTTPProxy(HTTPProxyBase):
         self._dialler = dialler
         self._metrics = metrics
         self._log = log
+        self.draining = False
         self.live: set[Relay] = set()
+        self._none_live = asyncio.Event()
+        self._none_live.set()
+
+    async def wait_idle(self) -> None:
+        """Waits until no tunnel is open."""
+        await self._none_live.wait()
+
+    def stop(self) -> None:
+        """Ends every open tunnel with UNAVAILABLE."""
+        for relay in list(self.live):
+            relay.stop(Reason.STOPPED)
 
     async def Run(self, stream: Call) -> None:
         host_port, code = "-", Status.OK
@@ -75,6 +87,8 @@ class HTTPProxy(HTTPProxyBase):
 
     async def _requested(self, stream: Call) -> str:
         """The destination that the first packet asks for."""
+        if self.draining:
+            raise GRPCError(*_ENDINGS[Reason.STOPPED])
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT):
                 packet = await stream.recv_message()
@@ -120,6 +134,7 @@ class HTTPProxy(HTTPProxyBase):
             on_end=lambda how: None if ended.done() else ended.set_result(how),
         )
         self.live.add(relay)
+        self._none_live.clear()
         self._metrics.tunnel_opened()
         try:
             relay.start()
@@ -129,6 +144,8 @@ class HTTPProxy(HTTPProxyBase):
             relay.stop()
             payload.abort()
             self.live.discard(relay)
+            if not self.live:
+                self._none_live.set()
             self._metrics.tunnel_ended(relay.ended, up=relay.from_tunnel, down=relay.from_local)
 
     async def _end(self, payload: PayloadTransport, how: Ended) -> None:

@@ -1,0 +1,113 @@
+"""What a server is made of, whatever carries its calls: the services, who may call them, and whether it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from grpclib.const import Handler, Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+
+from pog.accesslog import AccessLog
+from pog.auth.check import Authenticator
+from pog.egress import EgressPolicy
+from pog.errors import AuthError
+from pog.metrics import Metrics
+from pog.server.dial import Dialler
+from pog.server.proxy import HTTPProxy, current_user
+from pog.server.services import GoroutineStacks, Healthcheck
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any
+
+    import grpclib.server
+    from grpclib._typing import IServable
+
+    from pog.settings import ServerSettings
+
+# How long the cut tunnels' trailers may take to go out, seconds.
+LAST_WORDS = 1.0
+
+log = logging.getLogger("pog.server")
+
+
+class Core:
+    """One server. `mapping` is what grpclib serves: path to handler, each behind the credentials' check."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.metrics = Metrics("server", settings)
+        self.auth = Authenticator(settings.auth, "POG_AUTH_", self.metrics)
+        self.draining = False
+        dialler = Dialler(EgressPolicy(settings.egress_allow), settings.dial_timeout)
+        self.proxy = HTTPProxy(settings, dialler, self.metrics, AccessLog(settings.access_log))
+        self.mapping = self._mapping([self.proxy, Healthcheck(), *self._stacks()])
+
+    def _stacks(self) -> list[IServable]:
+        """Stacks show who talks to whom, so a stranger gets them only where that was asked for by name."""
+        served = bool(self.settings.auth) if self.settings.stacks is None else self.settings.stacks
+        return [GoroutineStacks()] if served else []
+
+    def _mapping(self, services: list[IServable]) -> dict[str, Handler]:
+        return {
+            path: handler._replace(func=self._guarded(path.removeprefix("/"), handler.func))
+            for service in services
+            for path, handler in service.__mapping__().items()
+        }
+
+    def __mapping__(self) -> dict[str, Handler]:
+        """Makes the core a service of grpclib's own server."""
+        return self.mapping
+
+    def _guarded(self, method: str, serve: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+        async def call(stream: grpclib.server.Stream[Any, Any]) -> None:
+            began = time.perf_counter()
+            self.metrics.rpc_started(method)
+            status = Status.UNKNOWN
+            try:
+                await self._authenticate(stream)
+                await serve(stream)
+                status = Status.OK
+            except GRPCError as error:
+                status = error.status
+                raise
+            except (StreamTerminatedError, asyncio.CancelledError):
+                status = Status.CANCELLED
+                raise
+            finally:
+                self.metrics.rpc_completed(method, status, time.perf_counter() - began)
+
+        return call
+
+    async def _authenticate(self, stream: grpclib.server.Stream[Any, Any]) -> None:
+        assert stream.metadata is not None
+        value = stream.metadata.get("authorization")
+        authorization = value if isinstance(value, str) else None
+        try:
+            user = self.auth.check_nowait(authorization) or await self.auth.check(authorization)
+        except AuthError as error:
+            raise GRPCError(Status.UNAUTHENTICATED, str(error)) from None
+        current_user.set(user)
+
+    async def drain(self) -> None:
+        """Takes no more tunnels, waits for the open ones up to the limit, then ends the rest."""
+        self.draining = self.proxy.draining = True
+        if self.proxy.live:
+            log.info("draining %d tunnels, at most %g s", len(self.proxy.live), self.settings.drain_timeout)
+        try:
+            async with asyncio.timeout(self.settings.drain_timeout):
+                await self.proxy.wait_idle()
+        except TimeoutError:
+            log.warning("%d tunnels were still open and are cut", len(self.proxy.live))
+            self.proxy.stop()
+
+    def warn_if_open(self) -> None:
+        """Contract 7: an open server says so loudly."""
+        if not self.settings.auth and not self.settings.listen.is_loopback:
+            log.warning(
+                "OPEN PROXY: no POG_AUTH_* is set and %s is not loopback: whoever reaches it may use it",
+                self.settings.listen,
+            )

@@ -1,0 +1,59 @@
+"""What the server's port says over plain HTTP: metrics, health, and what this is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+import pog
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from pog.server.core import Core
+
+_ABOUT = """\
+pog server {version}: a proxy over gRPC.
+
+Not for browsers. Run a client beside your programs and point them at it:
+
+    SERVER_ADDR={host} {insecure}pog client
+    curl -x http://127.0.0.1:18080 https://example.com/
+
+/metrics   for Prometheus
+/healthz   alive (also /health)
+/readyz    takes new tunnels
+"""
+
+
+def pages(core: Core) -> Starlette:
+    """The pages of one server."""
+
+    async def about(request: Request) -> Response:
+        host = request.url.netloc if request.url.port else f"{request.url.netloc}:443"
+        insecure = "INSECURE=1 " if request.url.scheme == "http" and request.url.port else ""
+        return PlainTextResponse(_ABOUT.format(version=pog.__version__, host=host, insecure=insecure))
+
+    async def metrics(request: Request) -> Response:
+        body, content_type = core.metrics.render(request.headers.get("accept", ""))
+        return Response(body, media_type=content_type)
+
+    async def alive(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def ready(request: Request) -> Response:
+        return PlainTextResponse("draining\n", 503) if core.draining else PlainTextResponse("ok\n")
+
+    return Starlette(
+        routes=[
+            Route("/", about),
+            Route("/metrics", metrics),
+            # Google's front end swallows exactly /healthz, so /health is there too.
+            Route("/healthz", alive),
+            Route("/health", alive),
+            Route("/readyz", ready),
+        ]
+    )

@@ -1,0 +1,77 @@
+"""Runs the app on Hypercorn, or the services alone on grpclib's own server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, cast
+
+import grpclib.server
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.run import worker_serve
+from hypercorn.config import Config, Sockets
+
+from pog.listen import BACKLOG, listening_socket
+from pog.server.app import App
+from pog.server.core import LAST_WORDS, Core
+from pog.values import Address
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from hypercorn.typing import ASGIFramework
+
+    from pog.settings import ServerSettings
+
+log = logging.getLogger("pog.server")
+
+
+async def serve(settings: ServerSettings, *, shutdown: asyncio.Event, started: Callable[[list[Address]], None]) -> None:
+    """Serves until `shutdown` is set, then drains; `started` gets the real address once it accepts connections.
+
+    Raises OSError when it cannot listen.
+    """
+    with listening_socket(settings.listen) as sock:
+        addresses = [Address(*sock.getsockname()[:2])]
+        app = App(settings)
+        serving = _serve_app if settings.grpc_and_http_mux else _serve_grpc
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_drain(app.core, shutdown), name="drain")
+            tasks.create_task(serving(app, sock, shutdown), name="serve")
+            started(addresses)
+
+
+async def _drain(core: Core, shutdown: asyncio.Event) -> None:
+    await shutdown.wait()
+    await core.drain()
+
+
+async def _serve_app(app: App, sock: socket.socket, shutdown: asyncio.Event) -> None:
+    config = hypercorn_config(app.core.settings.drain_timeout)
+    sockets = Sockets(secure_sockets=[], insecure_sockets=[sock], quic_sockets=[])
+    framework = ASGIWrapper(cast("ASGIFramework", app))
+    await worker_serve(framework, config, sockets=sockets, shutdown_trigger=shutdown.wait)
+
+
+async def _serve_grpc(app: App, sock: socket.socket, shutdown: asyncio.Event) -> None:
+    """GRPC_AND_HTTP_MUX=0: no pages, and nothing between grpclib and the socket."""
+    server = grpclib.server.Server([app.core])
+    await server.start(sock=sock, backlog=BACKLOG)
+    await shutdown.wait()
+    await app.core.drain()
+    server.close()
+    await server.wait_closed()
+
+
+def hypercorn_config(drain_timeout: float) -> Config:
+    """Hypercorn's limits, set so that none of them ends a tunnel before the drain does."""
+    config = Config()
+    config.accesslog = None
+    config.errorlog = logging.getLogger("hypercorn")
+    config.backlog = BACKLOG
+    config.include_server_header = False
+    config.keep_alive_max_requests = 2**31
+    config.h2_max_concurrent_streams = 1000
+    config.graceful_timeout = drain_timeout + 2 * LAST_WORDS
+    return config

@@ -1,0 +1,19 @@
+"""Chooses what carries a call's payload after the handshake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pog.tunnel.messages import MessageTransport
+
+if TYPE_CHECKING:
+    import grpclib.server
+
+    from pog.proto.grpcproxy_pb2 import Packet
+
+PayloadTransport = MessageTransport
+
+
+def open_payload(call: grpclib.server.Stream[Packet, Packet], *, half_close: bool) -> PayloadTransport:
+    """The payload of `call` as a transport. `half_close`: the peer announced that ability."""
+    return MessageTransport(call, half_close=half_close)
