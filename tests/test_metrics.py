@@ -1,0 +1,146 @@
+import platform
+from datetime import UTC, datetime
+
+import pytest
+from grpclib.const import Status
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+import pog
+from pog.errors import DialKind
+from pog.metrics import RPC_BYTES_BUCKETS, Metrics, wants_openmetrics
+from pog.relay import Ended, Reason, Side
+from pog.settings import Address, ClientSettings, ServerSettings
+
+CLIENT = ClientSettings(server_addr=Address("127.0.0.1", 1))
+
+
+def lines(metrics: Metrics) -> list[str]:
+    return metrics.render()[0].decode().splitlines()
+
+
+def test_the_names_and_the_help_of_the_original_letter_by_letter() -> None:
+    metrics = Metrics("server", ServerSettings())
+    metrics.tunnel_opened()
+    metrics.auth_expiry("POG_AUTH_", datetime(2024, 8, 20, 20, 0, 53, 900_000, UTC))
+    metrics.rpc_started("HTTPProxy/Run")
+    metrics.rpc_completed("HTTPProxy/Run", Status.UNAVAILABLE, 0.25)
+    page = lines(metrics)
+    for line in (
+        "# HELP tunnelling_connections_total Number of connections tunneling through the proxy.",
+        "# TYPE tunnelling_connections_total gauge",
+        "tunnelling_connections_total 1.0",
+        "# HELP auth_item_earliest_expiry Returns earliest auth item expiry in unixtime",
+        "# TYPE auth_item_earliest_expiry gauge",
+        'auth_item_earliest_expiry{name="POG_AUTH_"} 1.724184053e+09',
+        "# HELP grpc_io_server_completed_rpcs Number of completed RPCs by method and status.",
+        "# TYPE grpc_io_server_completed_rpcs counter",
+        'grpc_io_server_completed_rpcs{grpc_server_method="HTTPProxy/Run",grpc_server_status="UNAVAILABLE"} 1.0',
+        "# HELP grpc_io_server_started_rpcs Number of opened server RPCs, by method.",
+        "# TYPE grpc_io_server_started_rpcs counter",
+        'grpc_io_server_started_rpcs{grpc_server_method="HTTPProxy/Run"} 1.0',
+        'grpc_io_server_server_latency_bucket{grpc_server_method="HTTPProxy/Run",le="250.0"} 1.0',
+    ):
+        assert line in page
+
+
+def test_the_clients_names() -> None:
+    metrics = Metrics("client", CLIENT)
+    metrics.mux_errors("ok")
+    metrics.rpc_started("HTTPProxy/Run")
+    metrics.rpc_completed("HTTPProxy/Run", Status.CANCELLED, 0.01, bytes_in=5000, bytes_out=1024)
+    page = lines(metrics)
+    method = 'grpc_client_method="HTTPProxy/Run"'
+    for line in (
+        'server_client_metrics_mux_errors_total{name="ok"} 1.0',
+        f'grpc_io_client_completed_rpcs{{{method},grpc_client_status="CANCELLED"}} 1.0',
+        f"grpc_io_client_started_rpcs{{{method}}} 1.0",
+        f'grpc_io_client_roundtrip_latency_bucket{{{method},le="10.0"}} 1.0',
+        f'grpc_io_client_received_bytes_per_rpc_bucket{{{method},le="4096.0"}} 0.0',
+        f'grpc_io_client_received_bytes_per_rpc_bucket{{{method},le="16384.0"}} 1.0',
+        f'grpc_io_client_sent_bytes_per_rpc_bucket{{{method},le="1024.0"}} 1.0',
+    ):
+        assert line in page
+    assert not any("_created" in line for line in page)
+
+
+def test_the_buckets_of_bytes_are_those_of_opencensus() -> None:
+    assert RPC_BYTES_BUCKETS[:5] == (1024, 2048, 4096, 16384, 65536)
+    assert RPC_BYTES_BUCKETS[-1] == 4294967296
+    assert len(RPC_BYTES_BUCKETS) == 13
+
+
+def test_the_namespace_goes_before_every_name_but_those_of_grpc() -> None:
+    metrics = Metrics("client", ClientSettings(server_addr=CLIENT.server_addr, metric_namespace="pog_client"))
+    metrics.rpc_started("HTTPProxy/Run")
+    names = {line.split("{")[0].split()[0] for line in lines(metrics) if not line.startswith("#")}
+    assert "pog_client_tunnelling_connections_total" in names
+    assert "grpc_io_client_started_rpcs" in names
+    assert all(name.startswith(("pog_client_", "grpc_io_client_")) for name in names)
+
+
+def test_the_metrics_of_grpc_can_be_switched_off() -> None:
+    metrics = Metrics("server", ServerSettings(grpc_builtin_metrics=False))
+    metrics.rpc_started("HTTPProxy/Run")
+    metrics.rpc_completed("HTTPProxy/Run", Status.OK, 1.0)
+    assert b"grpc_io" not in metrics.render()[0]
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason"), [(Ended(Reason.IDLE, Side.RELAY, None, 0, 0), "idle"), (None, "cancelled")]
+)
+def test_a_tunnel_is_counted_from_its_opening_to_its_end(ended: Ended | None, reason: str) -> None:
+    metrics = Metrics("server", ServerSettings())
+    metrics.tunnel_opened()
+    metrics.tunnel_ended(ended, up=10, down=20_000)
+    value = metrics.registry.get_sample_value
+    assert value("tunnelling_connections_total") == 0
+    assert value("tunnels_opened_total") == 1
+    assert value("tunnels_ended_total", {"reason": reason}) == 1
+    assert value("tunnel_bytes_total", {"direction": "up"}) == 10
+    assert value("tunnel_bytes_total", {"direction": "down"}) == 20_000
+
+
+def test_dials_are_counted_by_result_and_timed() -> None:
+    metrics = Metrics("server", ServerSettings())
+    metrics.dialled("ok", 0.02)
+    metrics.dialled(DialKind.TIMEOUT.value, 10.0)
+    value = metrics.registry.get_sample_value
+    assert value("dials_total", {"result": "timeout"}) == 1
+    assert value("dial_duration_seconds_bucket", {"le": "0.025"}) == 1
+    assert value("dial_duration_seconds_sum") == 10.02
+
+
+def test_build_and_process_are_told() -> None:
+    value = Metrics("server", ServerSettings()).registry.get_sample_value
+    assert value("build_info", {"version": pog.__version__, "python": platform.python_version()}) == 1
+    if platform.system() == "Linux":
+        assert (value("process_resident_memory_bytes") or 0) > 0
+
+
+def test_both_formats_are_read_by_the_parsers_of_prometheus() -> None:
+    metrics = Metrics("server", ServerSettings())
+    metrics.rpc_started("HTTPProxy/Run")
+    text, text_type = metrics.render()
+    assert text_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert "grpc_io_server_started_rpcs" in {family.name for family in parse_text(text.decode())}
+    page, page_type = metrics.render(True)
+    assert page_type.startswith("application/openmetrics-text; version=1.0.0")
+    families = parse_openmetrics(page.decode())  # type: ignore[no-untyped-call]
+    samples = {sample.name for family in families for sample in family.samples}
+    assert {"grpc_io_server_started_rpcs_total", "tunnelling_connections_total"} <= samples
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        (None, False),
+        ("*/*", False),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", False),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3", True),
+        ("text/plain, Application/OpenMetrics-Text", True),
+        ("application/openmetrics-text;q=0.0,text/plain", False),
+    ],
+)
+def test_openmetrics_is_for_those_who_ask(accept: str | None, wanted: bool) -> None:
+    assert wants_openmetrics(accept) is wanted
