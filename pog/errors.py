@@ -4,6 +4,7 @@
     +-- SettingsError        a setting is missing or malformed; names the variable or flag
     +-- DialError            the destination was not reached; carries a DialKind
     +-- AuthError            the credentials do not open this door
+    |   +-- AuthBusy             nor were they looked at: too many at a time
     +-- ExitUnavailable      the client cannot reach its server
     +-- TunnelError          what ends an open tunnel
         +-- TunnelReset          one side reset its stream
@@ -111,6 +112,14 @@ class AuthError(PogError):
     def __init__(self, *, missing: bool = False) -> None:
         super().__init__("user and password required" if missing else "wrong or expired user and/or password")
         self.missing = missing
+
+
+class AuthBusy(AuthError):
+    """Too many credentials wait to be checked; that says nothing about these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.args = ("too many logins at a time, try again",)
 
 
 class ExitUnavailable(PogError):

@@ -143,7 +143,7 @@ class Metrics:
             page = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
             return page, openmetrics.CONTENT_TYPE_LATEST
         page = prometheus_client.generate_latest(self.registry)
-        # prometheus_client ends every counter with _total; Go does so in OpenMetrics, where it is the rule, but not here.
+        # prometheus_client ends every counter with _total; Go does so in OpenMetrics, where it is the rule, not here.
         page = re.sub(rb"(?m)^(# HELP |# TYPE |)(grpc_io_(?:server|client)_\w+_rpcs)_total", rb"\1\2", page)
         return page, prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
 

@@ -1,6 +1,16 @@
 import pytest
 
-from pog.errors import ERRORS, AuthError, ConnectionLost, DialError, DialKind, PogError, SettingsError, TunnelReset
+from pog.errors import (
+    ERRORS,
+    AuthBusy,
+    AuthError,
+    ConnectionLost,
+    DialError,
+    DialKind,
+    PogError,
+    SettingsError,
+    TunnelReset,
+)
 
 
 def test_every_kind_of_failed_dial_is_in_the_table() -> None:
@@ -22,6 +32,7 @@ def test_settings_error_names_the_variable() -> None:
 def test_auth_errors_tell_only_missing_from_refused() -> None:
     assert str(AuthError()) == str(AuthError(missing=False))
     assert str(AuthError(missing=True)) != str(AuthError())
+    assert str(AuthBusy()) == "too many logins at a time, try again"
 
 
 def test_ends_of_tunnels_carry_data() -> None:

@@ -1,0 +1,151 @@
+"""Checks Basic credentials against auth items.
+
+Strategy: bcrypt is slow on purpose, about 50 ms, so
+
+1. it runs in a few threads of its own, never on the event loop, and only so many checks may wait for them;
+2. credentials that passed are remembered, until their item expires, under a keyed digest: neither password nor header
+   is kept, and the key dies with the process; what was refused is not remembered;
+3. callers that bring the same credentials at the same time share one run;
+4. every refusal costs the same: a user that does not exist is checked against a dummy hash, and a hash of a lower cost
+   than others is followed by dummies up to the highest, so that time tells no more than the text does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import bcrypt
+
+from pog.auth.items import LONGEST_PASSWORD
+from pog.errors import AuthBusy, AuthError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pog.auth.items import AuthItem
+    from pog.metrics import Metrics
+
+ANONYMOUS = "anonymous"
+
+# A user of 72 bytes of password and several times that of name; more is no login.
+LONGEST_HEADER = 1024
+# One entry is about 300 bytes. More than one per item exists only where a header is written in several ways.
+MOST_REMEMBERED = 4096
+# At 50 ms a check, the last one waits 3 s on one thread; a flood of wrong passwords must not delay the end either.
+MOST_WAITING = 64
+# bcrypt leaves the interpreter's lock, so threads use cores; one core stays with the event loop.
+THREADS = max(1, min(4, (os.cpu_count() or 1) - 1))
+
+
+def parse_basic(authorization: str) -> tuple[bytes, bytes] | None:
+    """User and password of `Basic base64`, or of bare base64 as the original takes it; None for anything else."""
+    if len(authorization) > LONGEST_HEADER:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    try:
+        given = binascii.a2b_base64(token.strip(" ") if scheme.lower() == "basic" else authorization, strict_mode=True)
+    except ValueError:
+        return None
+    user, colon, password = given.partition(b":")
+    return (user, password) if colon else None
+
+
+def dummy_hash(cost: int) -> bytes:
+    """A hash that costs as much as a real one and that no password is known to have."""
+    return b"$2b$%02d$" % cost + b"." * 53
+
+
+class Authenticator:
+    """Who may pass. Without items everybody may, as the user "anonymous"."""
+
+    def __init__(
+        self, items: Sequence[AuthItem], prefix: str, metrics: Metrics, *, now: Callable[[], float] = time.time
+    ) -> None:
+        """`prefix` is the one of the variables that hold the items; it names them in the metrics."""
+        self._now = now
+        self._metrics = metrics
+        self._key = os.urandom(32)
+        # Under a keyed digest too, so that the time of the look-up says nothing about the name. The first item counts.
+        self._items = {self._digest(item.name.encode()): item for item in reversed(items)}
+        self._highest_cost = max((item.cost for item in items), default=0)
+        self._remembered: dict[bytes, tuple[str, float]] = {}
+        self._running: dict[bytes, asyncio.Future[str | None]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        if items:
+            metrics.auth_expiry(prefix, min(item.expires for item in items))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may pass."""
+        return not self._items
+
+    def check_nowait(self, authorization: str | None) -> str | None:
+        """The user, when that is known without bcrypt; None says only that `check` must be asked."""
+        if not self._items:
+            return ANONYMOUS
+        if not authorization or len(authorization) > LONGEST_HEADER:
+            return None
+        known = self._remembered.get(self._digest(authorization.encode("utf-8", "surrogatepass")))
+        if known is None or self._now() > known[1]:
+            return None
+        return known[0]
+
+    async def check(self, authorization: str | None) -> str:
+        """The user that the header names. Raises AuthError."""
+        if user := self.check_nowait(authorization):
+            return user
+        if not authorization:
+            raise AuthError(missing=True)
+        login = parse_basic(authorization)
+        passed = await asyncio.shield(self._run(authorization, *login)) if login else None
+        if passed is None:
+            self._metrics.auth_failures.inc()
+            raise AuthError
+        return passed
+
+    def close(self) -> None:
+        """Ends the threads; checks that wait for one are cancelled."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _digest(self, text: bytes) -> bytes:
+        return blake2b(text, key=self._key, digest_size=16).digest()
+
+    def _run(self, authorization: str, user: bytes, password: bytes) -> asyncio.Future[str | None]:
+        """The check of these credentials that is under way, or a new one. Raises AuthBusy."""
+        digest = self._digest(authorization.encode("utf-8", "surrogatepass"))
+        running = self._running.get(digest)
+        if running is None:
+            if len(self._running) >= MOST_WAITING:
+                raise AuthBusy
+            self._pool = self._pool or ThreadPoolExecutor(THREADS, thread_name_prefix="auth")
+            item = self._items.get(self._digest(user))
+            running = asyncio.get_running_loop().run_in_executor(self._pool, self._passes, item, password)
+            self._running[digest] = running
+            running.add_done_callback(lambda done: self._done(digest, item, done))
+        return running
+
+    def _passes(self, item: AuthItem | None, password: bytes) -> str | None:
+        """Runs in a thread: the user's name, or None after as much work as any refusal costs."""
+        cost, hashed = (item.cost, item.hash.encode()) if item else (self._highest_cost, dummy_hash(self._highest_cost))
+        matches = bcrypt.checkpw(password[:LONGEST_PASSWORD], hashed) and len(password) <= LONGEST_PASSWORD
+        if item and matches and self._now() <= item.expires.timestamp():
+            return item.name
+        # Each cost is twice the work of the one below: these dummies add up to the highest.
+        for each in range(cost, self._highest_cost):
+            bcrypt.checkpw(password[:LONGEST_PASSWORD], dummy_hash(each))
+        return None
+
+    def _done(self, digest: bytes, item: AuthItem | None, done: asyncio.Future[str | None]) -> None:
+        del self._running[digest]
+        if done.cancelled() or done.exception() or done.result() is None or item is None:
+            return
+        if len(self._remembered) >= MOST_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[digest] = item.name, item.expires.timestamp()

@@ -1,0 +1,288 @@
+import asyncio
+import threading
+import timeit
+from base64 import b64encode
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
+
+import bcrypt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pog.auth import check
+from pog.auth.check import Authenticator, dummy_hash, parse_basic
+from pog.auth.items import AuthItem
+from pog.errors import AuthBusy, AuthError
+from pog.metrics import Metrics
+from pog.settings import ServerSettings
+
+NOW = datetime(2024, 6, 15, tzinfo=UTC)
+HASHES = {cost: bcrypt.hashpw(b"right", bcrypt.gensalt(cost, prefix=b"2a")).decode() for cost in (4, 5, 6)}
+
+
+def item(name: str, cost: int = 4, days: float = 1, hashed: str | None = None) -> AuthItem:
+    return AuthItem(name, hashed or HASHES[cost], NOW + timedelta(days=days))
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+
+
+class Clock:
+    """The time that an authenticator sees."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now.timestamp()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics("server", ServerSettings())
+
+
+class Runs(list[int]):
+    """The cost of every run of bcrypt; `gate` holds the runs until it is set."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
+    runs = Runs()
+
+    def counted(password: bytes, hashed: bytes, real: Callable[[bytes, bytes], bool] = bcrypt.checkpw) -> bool:
+        assert threading.current_thread() is not threading.main_thread()
+        runs.gate.wait(10)
+        runs.append(int(hashed[4:6]))
+        return real(password, hashed)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    yield runs
+    runs.gate.set()
+
+
+def run(auth: Authenticator, test: Coroutine[object, object, None]) -> None:
+    try:
+        asyncio.run(test)
+    finally:
+        auth.close()
+
+
+def outcome(auth: Authenticator, *headers: str | None) -> list[str]:
+    """What each header gets, one after the other: the user, or the error's text."""
+    results: list[str] = []
+
+    async def ask() -> None:
+        for header in headers:
+            try:
+                results.append(await auth.check(header))
+            except AuthError as error:
+                results.append(str(error))
+
+    run(auth, ask())
+    return results
+
+
+def test_without_items_everybody_passes(metrics: Metrics) -> None:
+    auth = Authenticator((), "POG_AUTH_", metrics)
+    assert auth.is_open
+    assert auth.check_nowait(None) == auth.check_nowait("nonsense") == "anonymous"
+    assert outcome(auth, None, "nonsense") == ["anonymous", "anonymous"]
+    assert metrics.registry.get_sample_value("auth_item_earliest_expiry", {"name": "POG_AUTH_"}) is None
+
+
+def test_the_right_password_passes_in_every_spelling_that_the_original_takes(metrics: Metrics) -> None:
+    auth = Authenticator([item("ilya"), item("anna", cost=5)], "POG_AUTH_", metrics, now=Clock())
+    assert not auth.is_open
+    good = basic("ilya", "right")
+    spellings = [good, good.replace("Basic", "bAsIc"), good.replace(" ", "   "), good.removeprefix("Basic ")]
+    assert outcome(auth, *spellings, basic("anna", "right")) == ["ilya"] * 4 + ["anna"]
+
+
+def test_no_stranger_can_tell_unknown_from_wrong_from_expired(metrics: Metrics, runs: Runs) -> None:
+    """Neither by the text nor by the work: the sum of 2**cost is what bcrypt's time is made of."""
+    items = [item("cheap", cost=4), item("dear", cost=6), item("old", cost=4, days=-1), item("older", cost=6, days=-9)]
+    strangers = {"nobody", "cheap", "dear"}
+    works, texts = set(), set()
+    for user in ("nobody", "cheap", "dear", "old", "older"):
+        auth = Authenticator(items, "POG_AUTH_", metrics, now=Clock())
+        password = "wrong" if user in strangers else "right"
+        texts.update(outcome(auth, basic(user, password)))
+        works.add(sum(2**cost for cost in runs))
+        runs.clear()
+    assert texts == {"wrong or expired user and/or password"}
+    assert works == {2**6}
+
+
+def test_a_success_is_remembered_and_costs_no_second_run(metrics: Metrics, runs: Runs) -> None:
+    auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
+    good = basic("ilya", "right")
+    assert auth.check_nowait(good) is None
+    assert outcome(auth, good, good) == ["ilya", "ilya"]
+    assert auth.check_nowait(good) == "ilya"
+    assert runs == [4]
+    assert auth.check_nowait(basic("ilya", "wrong")) is None
+
+
+def test_what_is_remembered_is_neither_the_password_nor_the_header(metrics: Metrics) -> None:
+    auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
+    good = basic("ilya", "right")
+    outcome(auth, good)
+    assert "right" not in repr(auth._remembered)
+    assert good.removeprefix("Basic ") not in repr(auth._remembered)
+
+
+def test_a_refusal_is_not_remembered(metrics: Metrics, runs: Runs) -> None:
+    auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
+    outcome(auth, basic("ilya", "wrong"), basic("ilya", "wrong"))
+    assert runs == [4, 4]
+    assert metrics.registry.get_sample_value("auth_failures_total") == 2
+
+
+def test_what_was_remembered_ends_with_its_item(metrics: Metrics) -> None:
+    clock = Clock()
+    auth = Authenticator([item("ilya", days=1)], "POG_AUTH_", metrics, now=clock)
+    good = basic("ilya", "right")
+    outcome(auth, good)
+    clock.now = NOW + timedelta(days=1)
+    assert auth.check_nowait(good) == "ilya"
+    clock.now += timedelta(seconds=1)
+    assert auth.check_nowait(good) is None
+
+
+def test_memory_is_bounded_and_the_oldest_goes_first(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "MOST_REMEMBERED", 2)
+    users = [basic(name, "right") for name in "abc"]
+    auth = Authenticator([item(name) for name in "abc"], "POG_AUTH_", metrics, now=Clock())
+    outcome(auth, *users)
+    assert [auth.check_nowait(user) for user in users] == [None, "b", "c"]
+
+
+def test_the_same_credentials_at_the_same_time_share_one_run(metrics: Metrics, runs: Runs) -> None:
+    auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
+
+    async def ask() -> None:
+        runs.gate.clear()
+        asking = [asyncio.create_task(auth.check(basic("ilya", "right"))) for _ in range(20)]
+        await asyncio.sleep(0)
+        asking[0].cancel()
+        await asyncio.sleep(0)
+        runs.gate.set()
+        results = await asyncio.gather(*asking, return_exceptions=True)
+        assert isinstance(results[0], asyncio.CancelledError)
+        assert results[1:] == ["ilya"] * 19
+
+    run(auth, ask())
+    assert runs == [4]
+
+
+def test_only_so_many_may_wait(metrics: Metrics, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "MOST_WAITING", 3)
+    auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
+
+    async def ask() -> None:
+        runs.gate.clear()
+        waiting = [asyncio.create_task(auth.check(basic("ilya", f"wrong {n}"))) for n in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(AuthBusy):
+            await auth.check(basic("ilya", "right"))
+        runs.gate.set()
+        assert all(isinstance(each, AuthError) for each in await asyncio.gather(*waiting, return_exceptions=True))
+        assert await auth.check(basic("ilya", "right")) == "ilya"
+
+    run(auth, ask())
+
+
+def test_the_loop_goes_on_while_bcrypt_runs(metrics: Metrics, runs: Runs) -> None:
+    auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
+
+    async def ask() -> None:
+        runs.gate.clear()
+        asking = asyncio.create_task(auth.check(basic("ilya", "right")))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not asking.done()
+        runs.gate.set()
+        assert await asking == "ilya"
+
+    run(auth, ask())
+
+
+def test_passwords_beyond_the_limit_of_bcrypt_never_pass(metrics: Metrics) -> None:
+    longest = "x" * 72
+    hashed = bcrypt.hashpw(longest.encode(), bcrypt.gensalt(4)).decode()
+    auth = Authenticator([item("ilya", hashed=hashed)], "POG_AUTH_", metrics, now=Clock())
+    refused = str(AuthError())
+    assert outcome(auth, basic("ilya", longest), basic("ilya", longest + "y")) == ["ilya", refused]
+
+
+def test_of_two_items_with_one_name_the_first_counts(metrics: Metrics) -> None:
+    other = bcrypt.hashpw(b"other", bcrypt.gensalt(4)).decode()
+    auth = Authenticator([item("ilya"), item("ilya", hashed=other)], "POG_AUTH_", metrics, now=Clock())
+    assert outcome(auth, basic("ilya", "right"), basic("ilya", "other")) == ["ilya", str(AuthError())]
+
+
+MALFORMED = [
+    "Bearer abc",
+    "Basic",
+    "Basic ",
+    "Basic !!!",
+    "Basic aWx5YQ==",
+    "Basic aWx5YTpy aWdodA==",
+    "ä",
+    "\udcff",
+    "x" * 9999,
+]
+
+
+@pytest.mark.parametrize("header", MALFORMED)
+def test_malformed_credentials_are_refused_with_the_same_text(metrics: Metrics, runs: Runs, header: str) -> None:
+    auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
+    assert auth.check_nowait(header) is None
+    assert outcome(auth, header) == [str(AuthError())]
+    assert runs == []
+
+
+def test_missing_credentials_are_asked_for(metrics: Metrics) -> None:
+    auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
+    assert outcome(auth, None, "") == ["user and password required"] * 2
+    assert metrics.registry.get_sample_value("auth_failures_total") == 0
+
+
+@given(st.text())
+def test_any_header_is_parsed_without_an_error(header: str) -> None:
+    parse_basic(header)
+    parse_basic("Basic " + header)
+
+
+@given(st.binary(max_size=100).filter(lambda user: b":" not in user), st.binary(max_size=100))
+def test_user_and_password_come_out_as_they_went_in(user: bytes, password: bytes) -> None:
+    assert parse_basic("basic " + b64encode(user + b":" + password).decode()) == (user, password)
+
+
+def test_the_earliest_expiry_is_a_metric(metrics: Metrics) -> None:
+    Authenticator([item("late", days=9), item("soon", days=2)], "CLIENT_AUTH_", metrics)
+    value = metrics.registry.get_sample_value("auth_item_earliest_expiry", {"name": "CLIENT_AUTH_"})
+    assert value == (NOW + timedelta(days=2)).timestamp()
+
+
+@pytest.mark.parametrize("cost", [4, 5])
+def test_a_dummy_hash_is_a_hash(cost: int) -> None:
+    assert bcrypt.checkpw(b"anything", dummy_hash(cost)) is False
+
+
+def test_a_remembered_check_costs_microseconds(metrics: Metrics) -> None:
+    auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
+    good = basic("ilya", "right")
+    outcome(auth, good)
+    auth._now = lambda: 0.0
+    rounds = 2000
+    best = min(timeit.repeat(lambda: auth.check_nowait(good), number=rounds, repeat=5)) / rounds
+    # It is about 2 µs; the margin is for a busy machine.
+    assert best < 50e-6
