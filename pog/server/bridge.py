@@ -43,7 +43,7 @@ class AsgiPeer:
         self._client = scope.get("client")
 
     def addr(self) -> tuple[str, int] | None:
-        return tuple(self._client[:2]) if self._client else None  # type: ignore[return-value]
+        return tuple(self._client[:2]) if self._client else None
 
     def cert(self) -> dict[str, Any] | None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -82,4 +83,6 @@ def _kind(error: Exception) -> DialKind:
 
 def _strerror(error: Exception) -> str:
     """The system's words without the address, which the error names already."""
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
+        return os.strerror(error.errno)
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

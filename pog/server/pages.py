@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 import pog
+from pog.metrics import wants_openmetrics
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -38,8 +39,8 @@ def pages(core: Core) -> Starlette:
         return PlainTextResponse(_ABOUT.format(version=pog.__version__, host=host, insecure=insecure))
 
     async def metrics(request: Request) -> Response:
-        body, content_type = core.metrics.render(request.headers.get("accept", ""))
-        return Response(body, media_type=content_type)
+        body, content_type = core.metrics.render(wants_openmetrics(request.headers.get("accept")))
+        return Response(body, headers={"content-type": content_type})
 
     async def alive(request: Request) -> Response:
         return PlainTextResponse("ok\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -82,7 +82,7 @@ class HTTPProxy(HTTPProxyBase):
 
     def _record(self, stream: Call, host_port: str, code: Status) -> None:
         peer = stream.peer.addr()
-        remote = join_host_port(*peer[:2]) if peer else "-"
+        remote = join_host_port(peer[0].removeprefix("::ffff:"), peer[1]) if peer else "-"
         self._log.tunnel(host_port, current_user.get(), remote, _GO_NAMES[code])
 
     async def _requested(self, stream: Call) -> str:
@@ -164,8 +164,7 @@ class _Held(asyncio.Protocol):
     """Holds a new socket unread until the relay takes it: a destination may speak first."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.ReadTransport)
-        transport.pause_reading()
+        cast("asyncio.Transport", transport).pause_reading()
 
 
 # The log says statuses as Go prints them (codes.Code.String).
