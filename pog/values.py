@@ -3,7 +3,7 @@
     boolean    1 t T TRUE true True / 0 f F FALSE false False, as Go's strconv.ParseBool
     seconds    10, 0.5, or a Go duration: 10s, 1m30s, 100000h
     listen     [host]:port as in Go; ":18080" is every address of this machine, IPv4 and IPv6
-    server     host[:port], port 443 when there is none
+    server     host:port
     login      user:password
     networks   10.0.0.0/8,::1/128
 
@@ -130,9 +130,7 @@ def parse_listen(text: str) -> Address:
 
 
 def parse_server(text: str) -> Address:
-    """Without a port it is 443, as grpc-go takes it."""
-    has_port = ":" in text.rpartition("]")[2]
-    return Address(*parse_host_port(text if has_port else f"{text}:443"))
+    return Address(*parse_host_port(text))
 
 
 def parse_login(text: str) -> Login:

@@ -98,10 +98,8 @@ def test_other_listen_addresses_are_refused(text: str) -> None:
 
 SERVERS = {
     "pog.example.com:8443": Address("pog.example.com", 8443),
-    "pog.example.com": Address("pog.example.com", 443),
     "127.0.0.1:80": Address("127.0.0.1", 80),
     "[::1]:80": Address("::1", 80),
-    "[::1]": Address("::1", 443),
 }
 
 

@@ -1,0 +1,227 @@
+"""The commands. Their options come from the settings table; what is heavy is imported inside a command."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+import pog
+from pog.errors import PogError, SettingsError
+from pog.options import Setting, shown
+from pog.settings import ClientSettings, CommonSettings, ServerSettings, load, table
+from pog.values import Address, parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Pog(click.Group):
+    """The group of commands; an error that we raise on purpose ends it with one line and no traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (PogError, OSError, ExceptionGroup) as error:
+            cause: Exception = error
+            while isinstance(cause, ExceptionGroup):
+                cause = cause.exceptions[0]
+            if isinstance(cause, SettingsError):
+                fail(str(cause), 2)
+            if isinstance(cause, PogError):
+                fail(str(cause), 1)
+            if isinstance(cause, OSError):
+                fail(cause.strerror or str(cause), 1)
+            raise
+
+
+def fail(problem: str, status: int) -> NoReturn:
+    click.echo(f"pog: {problem}", err=True)
+    raise SystemExit(status)
+
+
+@click.group(cls=Pog, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(pog.__version__, prog_name="pog")
+def main() -> None:
+    """Proxy over gRPC: an HTTP proxy on this side, a gRPC server with a good address on the other."""
+
+
+def rows(cls: type[CommonSettings], *left_out: str) -> list[Setting]:
+    """The settings of a command, but for the fields left out."""
+    return [each for name, row in table(cls) for each in row.spellings if name not in left_out]
+
+
+def takes(settings: list[Setting]) -> Callable[[F], F]:
+    """Gives a command the flags of these settings; those without a flag are named below its help."""
+
+    def decorate(command: F) -> F:
+        for each in reversed([row for row in settings if row.flag]):
+            command = option(each)(command)
+        return command
+
+    return decorate
+
+
+def option(row: Setting) -> Callable[[F], F]:
+    known = [row.env, "required" if row.is_required else shown(row.default) and f"default {shown(row.default)}"]
+    help = f"{row.help}  [{'; '.join(each for each in known if each)}]"
+    if row.is_switch:
+        return click.option(f"{row.flag}/{row.flag.replace('--', '--no-', 1)}", row.key, default=None, help=help)
+    return click.option(row.flag, row.key, metavar=row.kind.metavar, help=help)
+
+
+def only_variables(settings: list[Setting]) -> str:
+    """What has no flag, for the end of a command's help: secrets would show in the list of processes."""
+    lines = [f"  {row.env}  {row.kind.metavar}\n      {row.help}" for row in settings if not row.flag]
+    return "\b\nOnly as environment variables:\n" + "\n".join(lines)
+
+
+SERVER_ROWS = rows(ServerSettings)
+CLIENT_ROWS = rows(ClientSettings)
+# What `up` decides itself is left out.
+UP_SERVER_ROWS = rows(ServerSettings, "listen", "workers", "grpc_and_http_mux")
+UP_CLIENT_ROWS = rows(ClientSettings, "server_addr", "server_host", "insecure", "skip_verify")
+UP_ROWS = UP_CLIENT_ROWS + [row for row in UP_SERVER_ROWS if row not in UP_CLIENT_ROWS]
+
+
+@main.command(epilog=only_variables(SERVER_ROWS))
+@takes(SERVER_ROWS)
+def server(**flags: object) -> None:
+    """Serve tunnels: the end with the good address."""
+    settings = load(ServerSettings, os.environ, flags)
+    if settings.workers != 1:
+        raise SettingsError("--workers", "must be 1: several processes on one port are not there yet")
+    from pog.process import run
+    from pog.server.serve import serve
+
+    run(lambda shutdown: serve(settings, shutdown=shutdown, started=says("pog server on")), settings.log_level)
+
+
+@main.command(epilog=only_variables(CLIENT_ROWS))
+@takes(CLIENT_ROWS)
+def client(**flags: object) -> None:
+    """Be an HTTP proxy for programs here, and tunnel their connections to a server."""
+    settings = load(ClientSettings, os.environ, flags)
+    from pog.client.app import run as run_client
+    from pog.process import run
+
+    def started(addresses: list[Address]) -> None:
+        says("pog client on")(addresses)
+        warn_if_open(settings, addresses[0])
+
+    run(lambda shutdown: run_client(settings, shutdown=shutdown, started=started), settings.log_level)
+
+
+@main.command(epilog=only_variables(UP_ROWS))
+@takes(UP_ROWS)
+def up(**flags: object) -> None:
+    """Run both ends here, for a first look: a proxy that goes through gRPC once around this machine."""
+    from pog.process import run
+    from pog.up import SERVER_LISTEN
+    from pog.up import up as run_both
+
+    ours = load(ServerSettings, os.environ, flags | {"listen": SERVER_LISTEN, "grpc_and_http_mux": True})
+    fixed = {"server_addr": SERVER_LISTEN, "server_host": "", "insecure": True, "skip_verify": False}
+    theirs = load(ClientSettings, os.environ, flags | fixed)
+
+    def started(server: Address, client: Address) -> None:
+        say(f"server on {server}")
+        proxy = client if client.host not in ("", "0.0.0.0", "::") else Address("127.0.0.1", client.port)
+        login = f"{theirs.auth[0].name}:PASSWORD@" if theirs.auth else ""
+        say(f"proxy http://{proxy}")
+        say(f"try:  curl -x http://{login}{proxy} https://example.com/")
+        warn_if_open(theirs, client)
+
+    run(lambda shutdown: run_both(ours, theirs, shutdown=shutdown, started=started), theirs.log_level)
+
+
+def warn_if_open(settings: ClientSettings, address: Address) -> None:
+    """An open proxy says so loudly; the server does that for itself, however it is started."""
+    if not settings.auth and not address.is_loopback:
+        click.echo(
+            f"OPEN PROXY: no CLIENT_AUTH_* is set and {address} is not loopback: whoever reaches it may use it",
+            err=True,
+        )
+
+
+def say(line: str) -> None:
+    click.echo(line)
+
+
+def says(what: str) -> Callable[[list[Address]], None]:
+    """Says where a program listens; on standard error, for the access log has the other."""
+    return lambda addresses: click.echo(f"{what} {', '.join(map(str, addresses))}", err=True)
+
+
+def duration(text: str) -> float:
+    """Seconds of a duration as Go writes it."""
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise click.BadParameter(f"must be a duration such as 100000h or 1h30m, not {text!r}") from None
+
+
+@main.command()
+@click.option("--name", default="name", show_default=True, help="Account name.")
+@click.option("--password", default="password", show_default=True, help="Account password.")
+@click.option(
+    "--timeToLive", "ttl", type=duration, default="4320h", show_default=True, help="How long the account is good."
+)
+def genauthitem(name: str, password: str, ttl: float) -> None:
+    """Print an auth item, with the flags of the Go original. `pog auth new` is kinder to passwords."""
+    from pog.auth.items import new_item
+
+    say(new_item(name, password, ttl))
+
+
+@main.group()
+def auth() -> None:
+    """Auth items: who may use a server or a client."""
+
+
+@auth.command("new")
+@click.argument("name")
+@click.option("--password", help="The password; others on this machine can see it in the list of processes.")
+@click.option("--generate", is_flag=True, help="Make up a strong password and print it on standard error.")
+@click.option("--ttl", type=duration, default="4320h", show_default=True, help="How long the item is good.")
+def auth_new(name: str, password: str | None, generate: bool, ttl: float) -> None:
+    """Print a new auth item for NAME as JSON.
+
+    The password is made up, given, asked for on a terminal, or else read from the first line of standard input.
+    """
+    from pog.auth.items import new_item, parse_item
+
+    if generate and password is not None:
+        raise SettingsError("--generate", "must not be given together with --password")
+    if ttl <= 0:
+        raise SettingsError("--ttl", "must be more than 0")
+    if generate:
+        import secrets
+
+        password = secrets.token_urlsafe(18)
+        click.echo(f"password: {password}", err=True)
+    item = new_item(name, password if password is not None else ask_password(), ttl)
+    say(item)
+    suffix = re.sub(r"[^A-Z0-9]+", "_", name.upper())
+    click.echo(
+        f"{name} may pass until {parse_item(item).expires:%Y-%m-%d %H:%M:%S} UTC, once the server is started with\n"
+        f"  POG_AUTH_{suffix}={shlex.quote(item)}\n"
+        f"or the client with CLIENT_AUTH_{suffix} and the same; mind the quotes.",
+        err=True,
+    )
+
+
+def ask_password() -> str:
+    if sys.stdin.isatty():
+        asked: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        return asked
+    password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise SettingsError("password", "must be given by --password, --generate or on standard input")
+    return password

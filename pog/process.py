@@ -1,0 +1,79 @@
+"""What a process needs around its event loop: signals, the loop itself, descriptors, and where messages go.
+
+The first SIGTERM or SIGINT asks for an end, the second one of either exits now with 128 + its number, as shells count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+log = logging.getLogger("pog")
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+def run(main: Callable[[asyncio.Event], Coroutine[object, object, None]], log_level: str = "info") -> None:
+    """Runs `main` until it returns; the event tells it to end. Raises what `main` raises."""
+    set_up_logging(log_level)
+    raise_descriptor_limit()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_with_signals(main))
+
+
+async def _with_signals(main: Callable[[asyncio.Event], Coroutine[object, object, None]]) -> None:
+    loop, shutdown = asyncio.get_running_loop(), asyncio.Event()
+
+    def end(number: signal.Signals) -> None:
+        log.info("%s: ending; once more exits now", number.name)
+        for each in ENDING:
+            # From here on not through the loop, which may be what is stuck.
+            loop.remove_signal_handler(each)
+            signal.signal(each, lambda again, _frame: _exit_now(again))
+        shutdown.set()
+
+    for each in ENDING:
+        loop.add_signal_handler(each, end, each)
+    await main(shutdown)
+
+
+def _exit_now(number: int) -> None:
+    os._exit(128 + number)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it exists, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def raise_descriptor_limit() -> None:
+    """A tunnel takes a descriptor or two, and the usual soft limit is 1024: take what the hard limit gives."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError) as error:
+            log.debug("the limit of %d descriptors stays: %s", soft, error)
+
+
+def set_up_logging(level: str) -> None:
+    """Messages of pog to standard error. Libraries speak from warning on: hpack's debug messages hold credentials."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y/%m/%d %H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("pog").setLevel(level.upper())

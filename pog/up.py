@@ -1,0 +1,43 @@
+"""Both ends in one process: a server on loopback, and a client that knows nothing but that server."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING
+
+from pog.values import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pog.settings import ClientSettings, ServerSettings
+
+# Any free port; nobody but the client has to know it.
+SERVER_LISTEN = Address("127.0.0.1", 0)
+
+
+async def up(
+    server: ServerSettings,
+    client: ClientSettings,
+    *,
+    shutdown: asyncio.Event,
+    started: Callable[[Address, Address], None],
+) -> None:
+    """Serves until `shutdown` is set: the client drains first, then the server, which has nothing left by then.
+
+    `started` gets the addresses of server and client. When one end fails the other ends too; raises what it raised,
+    in an ExceptionGroup.
+    """
+    from pog.client.app import run
+    from pog.server.serve import serve
+
+    stop_server = asyncio.Event()
+    listening: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
+    async with asyncio.TaskGroup() as tasks:
+        serving = serve(server, shutdown=stop_server, started=lambda addresses: listening.set_result(addresses[0]))
+        tasks.create_task(serving, name="server")
+        address = await listening
+        settings = dataclasses.replace(client, server_addr=address)
+        await run(settings, shutdown=shutdown, started=lambda addresses: started(address, addresses[0]))
+        stop_server.set()

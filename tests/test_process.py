@@ -1,0 +1,102 @@
+import asyncio
+import logging
+import resource
+import signal
+import sys
+from textwrap import dedent
+
+import pytest
+
+from pog import process
+from tests.helpers.process import Program
+
+LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+
+
+def program(loop: str, main: str) -> Program:
+    """A process that runs `main`, on the loop of that name."""
+    without = "process.loop_factory = lambda: None" if loop == "asyncio" else ""
+    code = dedent(main) + f"\nfrom pog import process\n{without}\nprocess.run(main)\nprint('clean', flush=True)\n"
+    return Program([sys.executable, "-c", "import asyncio, time\n" + code])
+
+
+PATIENT = """
+async def main(shutdown):
+    print(type(asyncio.get_running_loop()).__module__, flush=True)
+    await shutdown.wait()
+    print("ending", flush=True)
+"""
+STUBBORN = (
+    PATIENT
+    + """
+    await asyncio.Event().wait()
+"""
+)
+STUCK = (
+    PATIENT
+    + """
+    while True:
+        time.sleep(0.01)
+"""
+)
+
+
+@LOOPS
+@pytest.mark.parametrize("number", process.ENDING)
+def test_the_first_signal_asks_for_an_end_and_the_status_is_0(loop: str, number: signal.Signals) -> None:
+    running = program(loop, PATIENT)
+    running.wait_line(f"^{loop}")
+    running.send_signal(number)
+    assert running.wait() == 0
+    assert running.stdout[1:] == ["ending", "clean"]
+    assert f"{number.name}: ending" in running.output()
+
+
+@LOOPS
+@pytest.mark.parametrize("main", [STUBBORN, STUCK], ids=["stubborn", "stuck"])
+def test_the_second_signal_exits_now_even_when_the_loop_is_stuck(loop: str, main: str) -> None:
+    running = program(loop, main)
+    running.wait_line(f"^{loop}")
+    running.send_signal(signal.SIGTERM)
+    running.wait_line("^ending")
+    running.send_signal(signal.SIGINT)
+    assert running.wait() == 128 + signal.SIGINT
+    assert "clean" not in running.stdout
+    running.check_output()
+
+
+def test_what_main_raises_comes_out() -> None:
+    async def main(shutdown: asyncio.Event) -> None:
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        process.run(main)
+
+
+def test_the_soft_limit_of_descriptors_is_raised_to_the_hard_one() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        process.raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_libraries_never_log_what_they_decode(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    try:
+        root.handlers.clear()
+        process.set_up_logging("debug")
+        logging.getLogger("hpack.hpack").debug("authorization: Basic c2VjcmV0")
+        logging.getLogger("pog.server").debug("here")
+        logging.getLogger("hypercorn").warning("there")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.getLogger("pog").setLevel(logging.NOTSET)
+    errors = capsys.readouterr().err
+    assert "c2VjcmV0" not in errors
+    assert "DEBUG pog.server: here\n" in errors
+    assert "WARNING hypercorn: there\n" in errors
