@@ -1,0 +1,159 @@
+"""What is compared: each contestant is how to start its client's side and its server's side.
+
+A further program is one more entry in CONTESTANTS; one that is not in DEFAULT runs when --contestants names it and it
+is on PATH.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.processes import Command
+
+POG = Path(sys.executable).parent / "pog"
+YARDSTICK = "haproxy x2"
+OURS = "pog"
+PORTABLE_SWITCH = "POG_ENGINE"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Addresses (host:port) for one start: user → client → server → origin; `folder` is for configuration files.
+
+    `bulk` says that long transfers are measured, for a program that wants to be told.
+    """
+
+    client: str
+    server: str
+    origin: str
+    folder: Path
+    bulk: bool
+
+
+Maker = Callable[[Plan], Command]
+
+
+def no_obstacle() -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """`connect`: its client is an HTTP proxy; otherwise it forwards TCP to the origin, and no CONNECT is spoken.
+
+    Without a client and a server the user connects to the origin itself. `obstacle` says why it cannot run here.
+    """
+
+    name: str
+    connect: bool
+    client: Maker | None = None
+    server: Maker | None = None
+    needs: tuple[str, ...] = ()
+    obstacle: Callable[[], str | None] = no_obstacle
+
+    def why_not(self) -> str | None:
+        """Why it cannot run here, or None."""
+        missing = [program for program in self.needs if shutil.which(program) is None]
+        return f"not on PATH: {', '.join(missing)}" if missing else self.obstacle()
+
+
+def haproxy(plan: Plan, listen: str, forward: str) -> Command:
+    """One thread, TCP mode, splicing: the least that a program between two sockets can do.
+
+    With splice-auto alone haproxy decides early in a transfer, by timing: of equal transfers some are spliced and some
+    copied (seen with 2.6, a factor of two apart). So splicing is forced for bulk, where it is the faster way, and left
+    to haproxy for the rest, where forcing it makes an echo slower.
+    """
+    splice = "".join(f"  option splice-{way}\n" for way in ("auto", *(("request", "response") if plan.bulk else ())))
+    config = plan.folder / f"haproxy-{listen.replace(':', '-')}.cfg"
+    config.write_text(
+        "global\n  nbthread 1\n  maxconn 6000\n  maxpipes 1500\n"
+        f"defaults\n  mode tcp\n{splice}"
+        "  timeout connect 10s\n  timeout client 1h\n  timeout server 1h\n"
+        f"listen hop\n  bind {listen}\n  server next {forward}\n"
+    )
+    return Command(("haproxy", "-db", "-f", str(config)), {})
+
+
+def pog_server(plan: Plan, **more: str) -> Command:
+    env = {
+        "PORT": plan.server.rpartition(":")[2],
+        "SERVER_LISTEN": plan.server,
+        "EGRESS_ALLOW": "127.0.0.0/8",
+        "DISABLE_ACCESS_LOGGING": "1",
+    }
+    return Command((str(POG), "server"), {**env, **more})
+
+
+def pog_client(plan: Plan) -> Command:
+    env = {
+        "SERVER_ADDR": plan.server,
+        "INSECURE": "1",
+        "CLIENT_LISTEN": plan.client,
+        "DISABLE_ACCESS_LOGGING": "1",
+    }
+    return Command((str(POG), "client"), env)
+
+
+def pog_obstacle() -> str | None:
+    """The commands are tried out, so that a broken tree is a skipped contestant and not a long wait."""
+    for command in ("server", "client"):
+        done = subprocess.run([POG, command, "--help"], capture_output=True, text=True, check=False)
+        if done.returncode:
+            return f"pog {command} --help ends with status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"
+    return None
+
+
+def portable_obstacle() -> str | None:
+    """Without the switch the portable contestant would be pog once more, under another name."""
+    if (obstacle := pog_obstacle()) is not None:
+        return obstacle
+    text = subprocess.run([POG, "server", "--help"], capture_output=True, text=True, check=False).stdout
+    return None if PORTABLE_SWITCH in text else f"pog server --help does not know {PORTABLE_SWITCH}"
+
+
+CONTESTANTS = (
+    Contestant("direct", connect=False),
+    Contestant(
+        YARDSTICK,
+        connect=False,
+        client=lambda plan: haproxy(plan, plan.client, plan.server),
+        server=lambda plan: haproxy(plan, plan.server, plan.origin),
+        needs=("haproxy",),
+    ),
+    Contestant(
+        "pog portable",
+        connect=True,
+        client=pog_client,
+        server=lambda plan: pog_server(plan, **{PORTABLE_SWITCH: "portable"}),
+        obstacle=portable_obstacle,
+    ),
+    Contestant(OURS, connect=True, client=pog_client, server=pog_server, obstacle=pog_obstacle),
+    Contestant(
+        "pproxy x2",
+        connect=True,
+        client=lambda plan: Command(("pproxy", "-l", f"http://{plan.client}", "-r", f"http://{plan.server}"), {}),
+        server=lambda plan: Command(("pproxy", "-l", f"http://{plan.server}"), {}),
+        needs=("pproxy",),
+    ),
+)
+DEFAULT = ("direct", YARDSTICK, "pog portable", OURS)
+
+
+def choose(names: str | None) -> tuple[list[Contestant], dict[str, str]]:
+    """The contestants that can run, and for those that cannot, why. `names` is comma-separated; None is DEFAULT."""
+    wanted = [name.strip() for name in names.split(",")] if names else list(DEFAULT)
+    known = {contestant.name: contestant for contestant in CONTESTANTS}
+    skipped = {name: f"unknown; there are {', '.join(known)}" for name in wanted if name not in known}
+    able = []
+    for name in wanted:
+        if name in skipped:
+            continue
+        if (reason := known[name].why_not()) is None:
+            able.append(known[name])
+        else:
+            skipped[name] = reason
+    return able, skipped

@@ -1,0 +1,160 @@
+"""Where a contestant runs: an origin, a user's side and a server's side, joined by loopback or by an emulated link."""
+
+import contextlib
+import json
+import random
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from tests.bench.contestants import Contestant, Plan
+from tests.bench.processes import Command, cpu_seconds, read_line, running, settled_bytes, tail
+from tests.bench.programs import BenchError, Programs
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+START_PATIENCE = 20  # seconds until a tunnel through a fresh contestant must work
+PORTS = range(20000, 32000)  # below the ephemeral ports of Linux: no outgoing connection takes one in between
+
+
+class Answer(TypedDict, total=False):
+    """A line of the load generator; which keys there are depends on the mode."""
+
+    bytes: int
+    seconds: float
+    done: int
+    p50_us: float
+    p99_us: float
+    open: int
+    alive: int
+    failed: int
+    problems: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """`prefix` runs a command on this side; `address` is where the other side reaches it."""
+
+    prefix: tuple[str, ...]
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    near: Side
+    far: Side
+    programs: Programs
+    folder: Path
+    origin_port: int
+
+
+LOOPBACK = Side((), "127.0.0.1")
+
+
+def free_port() -> int:
+    """A port on which nothing listens here; in a network namespace of one's own any port will do."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("", port))
+                return port
+
+
+@contextlib.contextmanager
+def origin_on(near: Side, far: Side, programs: Programs, folder: Path) -> Iterator[Ground]:
+    """Runs the origin on the far side for the time of the block."""
+    ground = Ground(near, far, programs, folder, free_port())
+    listen = "127.0.0.1" if far is LOOPBACK else "0.0.0.0"
+    command = Command((*far.prefix, str(programs.origin), f"{listen}:{ground.origin_port}"), {})
+    with running(command, folder / "origin.log", pipes=True) as process:
+        read_line(process, f"the origin ({tail(folder / 'origin.log')})")
+        yield ground
+
+
+@dataclass(slots=True)
+class Entrant:
+    """A contestant that runs: load is put on it from the near side, its two processes can be watched."""
+
+    contestant: Contestant
+    ground: Ground
+    via: str
+    target: str | None
+    client: "Popen[str] | None"
+    server: "Popen[str] | None"
+    problems: dict[str, int] = field(default_factory=dict)
+
+    def load(self, mode: str, **options: int) -> Answer:
+        """Runs the load generator to its end."""
+        with self.loading(mode, **options) as process:
+            return self.answer(process)
+
+    @contextlib.contextmanager
+    def loading(self, mode: str, **options: int) -> "Iterator[Popen[str]]":
+        """Runs the load generator beside the block: answers are read and orders given by answer() and order()."""
+        words = [f"via={self.via}", *([f"target={self.target}"] if self.target else [])]
+        words += [f"{key}={value}" for key, value in options.items()]
+        argv = (*self.ground.near.prefix, str(self.ground.programs.load), mode, *words)
+        with running(Command(argv, {}), self.ground.folder / "load.log", pipes=True) as process:
+            yield process
+
+    def answer(self, process: "Popen[str]") -> Answer:
+        line = read_line(process, f"the load generator ({tail(self.ground.folder / 'load.log')})")
+        result: Answer = json.loads(line)
+        for text, count in result.get("problems", {}).items():
+            self.problems[text] = max(self.problems.get(text, 0), count)
+        return result
+
+    def order(self, process: "Popen[str]", line: str) -> Answer:
+        assert process.stdin is not None
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        return self.answer(process)
+
+    def await_tunnel(self, logs: Mapping[str, Path]) -> None:
+        """Waits until a tunnel echoes a byte; raises BenchError when a side ends, or after START_PATIENCE seconds."""
+        deadline = time.monotonic() + START_PATIENCE
+        while not self.load("wait", seconds=2)["alive"]:
+            ended = [side for side, process in self.sides().items() if process.poll() is not None]
+            if ended or time.monotonic() > deadline:
+                why = f"{' and '.join(ended)} ended" if ended else f"no tunnel within {START_PATIENCE} s"
+                said = "".join(f"\n{side}: {text}" for side, log in logs.items() if (text := tail(log)))
+                raise BenchError(f"{why}: {self.problems}{said}\n")
+        self.problems.clear()
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds so far, by side."""
+        return {side: cpu_seconds(process.pid) for side, process in self.sides().items()}
+
+    def memory(self, least: float = 1.5) -> dict[str, int]:
+        """Resident bytes by side, once they have stopped growing."""
+        return {side: settled_bytes([process.pid], least=least) for side, process in self.sides().items()}
+
+    def sides(self) -> "dict[str, Popen[str]]":
+        both = {"client": self.client, "server": self.server}
+        return {side: process for side, process in both.items() if process is not None}
+
+
+@contextlib.contextmanager
+def entered(contestant: Contestant, ground: Ground, *, bulk: bool) -> Iterator[Entrant]:
+    """Starts a contestant for the time of the block, once a tunnel through it has echoed a byte; raises BenchError."""
+    near, far = ground.near, ground.far
+    origin = f"127.0.0.1:{ground.origin_port}"
+    plan = Plan(f"127.0.0.1:{free_port()}", f"{far.address}:{free_port()}", origin, ground.folder, bulk)
+    logs = {side: ground.folder / f"{contestant.name.replace(' ', '-')}-{side}.log" for side in ("client", "server")}
+    with contextlib.ExitStack() as stack:
+
+        def start(side: Side, command: Command, log: Path) -> "Popen[str]":
+            return stack.enter_context(running(Command((*side.prefix, *command.argv), command.env), log))
+
+        server = start(far, contestant.server(plan), logs["server"]) if contestant.server else None
+        client = start(near, contestant.client(plan), logs["client"]) if contestant.client else None
+        via = plan.client if client else f"{far.address}:{ground.origin_port}"
+        entrant = Entrant(contestant, ground, via, plan.origin if contestant.connect else None, client, server)
+        entrant.await_tunnel(logs)
+        yield entrant

@@ -1,0 +1,95 @@
+"""Results of the rounds: medians, the ratio to the yardstick, and whether each row's floor is reached."""
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench.contestants import OURS, YARDSTICK
+from tests.bench.measures import Bound, Figures, Floor, Row
+
+NONE = "–"
+
+
+@dataclass(slots=True)
+class Results:
+    """Samples by row and contestant, in the order of the rounds, and what went wrong on the way."""
+
+    samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, contestant: str, figures: Figures) -> None:
+        for key, value in figures.items():
+            self.samples.setdefault(key, {}).setdefault(contestant, []).append(value)
+
+    def note(self, text: str) -> None:
+        if text not in self.problems:
+            self.problems.append(text)
+
+    def median(self, key: str, contestant: str) -> float | None:
+        values = self.samples.get(key, {}).get(contestant)
+        return statistics.median(values) if values else None
+
+    def ratio(self, key: str) -> float | None:
+        ours, theirs = self.median(key, OURS), self.median(key, YARDSTICK)
+        return ours / theirs if ours is not None and theirs else None
+
+    def verdict(self, row: Row) -> str:
+        """PASS or MISS for pog; empty where the row has no floor or the figures are not there."""
+        if row.floor is None:
+            return ""
+        value = self.ratio(row.key) if row.floor.of_yardstick else self.median(row.key, OURS)
+        if value is None:
+            return ""
+        reached = value >= row.floor.value if row.floor.bound is Bound.AT_LEAST else value <= row.floor.value
+        return "PASS" if reached else "MISS"
+
+
+def table(results: Results, rows: Iterable[Row], contestants: Sequence[str]) -> str:
+    """Medians of the rounds as a markdown table."""
+    lines = [_line("work", "floor", *contestants, f"{OURS} / {YARDSTICK}", "")]
+    lines.append(_line("---", "---", *("---:" for _ in contestants), "---:", "---"))
+    for row in rows:
+        medians = (_number(results.median(row.key, name), row.digits) for name in contestants)
+        ratio = _number(results.ratio(row.key), 2)
+        lines.append(_line(row.title, _floor(row.floor), *medians, ratio, results.verdict(row)))
+    return "\n".join(lines)
+
+
+def spread(results: Results, rows: Iterable[Row], contestants: Sequence[str]) -> str:
+    """Lowest and highest of the rounds, as a markdown table: what a difference between two medians is worth."""
+    lines = [_line("lowest to highest", *contestants), _line("---", *("---:" for _ in contestants))]
+    for row in rows:
+        cells = []
+        for name in contestants:
+            values = results.samples.get(row.key, {}).get(name)
+            cells.append(f"{_number(min(values), row.digits)} … {_number(max(values), row.digits)}" if values else NONE)
+        lines.append(_line(row.title, *cells))
+    return "\n".join(lines)
+
+
+def summary(results: Results, rows: Iterable[Row]) -> str:
+    verdicts = [verdict for row in rows if (verdict := results.verdict(row))]
+    text = f"{verdicts.count('PASS')} of {len(verdicts)} floors reached" if verdicts else f"no figures of {OURS}"
+    return "\n".join([text, *(f"problem: {problem}" for problem in results.problems)])
+
+
+def save(results: Results, path: Path, about: str) -> None:
+    path.write_text(
+        json.dumps({"about": about, "samples": results.samples, "problems": results.problems}, indent=1) + "\n"
+    )
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return NONE if value is None else f"{value:,.{digits}f}"
+
+
+def _floor(floor: Floor | None) -> str:
+    if floor is None:
+        return ""
+    return f"{floor.bound.value} {floor.value:,g}" + (f" × {YARDSTICK}" if floor.of_yardstick else "")
