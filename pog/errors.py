@@ -6,10 +6,12 @@
     +-- AuthError            the credentials do not open this door
     |   +-- AuthBusy             nor were they looked at: too many at a time
     +-- ExitUnavailable      the client cannot reach its server
+    +-- StreamsExhausted     the connection takes no more streams now
     +-- TunnelError          what ends an open tunnel
         +-- TunnelReset          one side reset its stream
         +-- ConnectionLost       the connection under the tunnel is gone
         +-- ProtocolViolation    the peer broke the rules of the tunnel
+        +-- CallFailed           the server ended the call with a status that is not OK
 
 Errors carry data; nobody parses their text. The text is for people, in one line, and never holds a secret.
 """
@@ -126,6 +128,10 @@ class ExitUnavailable(PogError):
     """The client cannot reach its server; the text says why."""
 
 
+class StreamsExhausted(PogError):
+    """The connection takes no more streams now: it is full, or on its way out."""
+
+
 class TunnelError(PogError):
     """Ends an open tunnel."""
 
@@ -149,3 +155,12 @@ class ConnectionLost(TunnelError):
 
 class ProtocolViolation(TunnelError):
     """The peer broke the rules of the tunnel; the text says which."""
+
+
+class CallFailed(TunnelError):
+    """The server ended the call with a status that is not OK; `message` is its own text and may be empty."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(f"the server ended the call: {status.name}{': ' if message else ''}{message}")
+        self.status = status
+        self.message = message

@@ -1,0 +1,40 @@
+"""What one connection is set up with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pog.http2.windows import CONNECTION_WINDOW, KIB, STREAM_WINDOW, STREAM_WINDOW_CEILING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionConfig:
+    """Sizes in bytes. Windows: see windows.py. `max_concurrent_streams` is what a server allows its client."""
+
+    stream_window: int = STREAM_WINDOW
+    stream_window_ceiling: int = STREAM_WINDOW_CEILING
+    connection_window: int = CONNECTION_WINDOW
+    # Larger frames are fewer; the sender decides how large, and cuts them smaller when streams compete.
+    max_frame_size: int = 256 * KIB
+    max_header_list_size: int = 64 * KIB
+    max_concurrent_streams: int = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionConfig(ConnectionConfig):
+    """Times in seconds.
+
+    `keepalive`: a connection with streams that has been silent for so long is probed (0: never); without an answer
+    within `keepalive_timeout` it is given up. `linger`: how long a stream whose owner is done may take to send the
+    rest. The write marks are bytes that one stream may have waiting before its writer is paused, and resumed.
+    """
+
+    keepalive: float = 30.0
+    keepalive_timeout: float = 15.0
+    linger: float = 60.0
+    write_high: int = 256 * KIB
+    write_low: int = 64 * KIB
+    # What may wait in the transport, and unsent in the kernel: little, so that a stream that has just become ready
+    # does not wait behind what another one put there before.
+    transport_high: int = 256 * KIB
+    unsent_high: int = 256 * KIB

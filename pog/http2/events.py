@@ -1,0 +1,46 @@
+"""What a connection reports beside h2's own events: the lane of DATA and WINDOW_UPDATE, GOAWAY, and its own failure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class DataReceived:
+    """Some bytes of a stream's content. Large ones are a view into what was received, and hold it in memory."""
+
+    __slots__ = ("data", "stream_id")
+
+    def __init__(self, stream_id: int, data: bytes | memoryview) -> None:
+        self.stream_id = stream_id
+        self.data = data
+
+
+@dataclass(slots=True)
+class WindowOpened:
+    """The peer may be sent more: on one stream, or (stream_id 0) on the connection, or (None) on all streams."""
+
+    stream_id: int | None
+
+
+@dataclass(slots=True)
+class GoAwayReceived:
+    """The peer takes no streams above `last_stream_id`; the others go on."""
+
+    last_stream_id: int
+    error_code: int
+    debug: bytes
+
+
+@dataclass(slots=True)
+class ProbeAnswered:
+    """The peer has answered the probe that carried this token."""
+
+    token: bytes
+
+
+@dataclass(slots=True)
+class ConnectionFailed:
+    """The peer broke a rule of the protocol or a limit of ours. GOAWAY with `error_code` is in the output."""
+
+    error_code: int
+    reason: str

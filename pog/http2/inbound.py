@@ -1,0 +1,355 @@
+"""The receiving half of a connection: bytes to frames to events.
+
+Frames are split here, from their nine bytes of header.
+
+1. DATA is passed on as slices as it arrives, without waiting for the end of the frame. Its windows are counted when its
+   header is seen. The connection's credit goes back at once, so a stream that is not read stops only itself; the
+   stream's own credit goes back when its reader took the bytes (`Connection.consumed`).
+2. WINDOW_UPDATE changes our send windows.
+3. GOAWAY becomes an event; h2 must not see it, since it would close at once what may still go on.
+4. Everything else is h2's, as whole frames; HEADERS and RST_STREAM in their usual form take a shorter way to it.
+
+A rule broken by the peer ends in an h2 ProtocolError, with the error code that h2 itself would choose.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from h2.connection import ConnectionState
+from h2.errors import ErrorCodes
+from h2.events import StreamEnded
+from h2.exceptions import (
+    DenialOfServiceError,
+    FlowControlError,
+    FrameDataMissingError,
+    FrameTooLargeError,
+    NoSuchStreamError,
+    ProtocolError,
+    StreamClosedError,
+)
+from h2.stream import StreamInputs
+from hyperframe.frame import HeadersFrame, RstStreamFrame
+
+from pog.http2 import frames
+from pog.http2.events import ConnectionFailed, DataReceived, GoAwayReceived, ProbeAnswered, WindowOpened
+from pog.http2.guard import Abuse, Guard
+from pog.http2.windows import LARGEST_WINDOW
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    from h2.events import Event
+
+    from pog.http2.machine import Machine, MachineStream
+    from pog.http2.windows import Budget
+
+    AnyEvent = Event | DataReceived | GoAwayReceived | ProbeAnswered | WindowOpened | ConnectionFailed
+
+# Smaller slices are copied: a small view would hold the whole read in memory, and is no faster.
+_COPY_BYTES = 4096
+# More parts than this has no header list that we would take (h2's own limit is 64).
+_MOST_CONTINUATIONS = 16
+
+
+class Output:
+    """What is to be sent, in order."""
+
+    __slots__ = ("chunks",)
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes | memoryview] = []
+
+
+class Inbound:
+    """Takes in what the peer sends. `rtt` is the measured round trip in seconds, for the growth of windows."""
+
+    def __init__(self, machine: Machine, output: Output, budget: Budget, settings_sent: deque[bytes]) -> None:
+        self.machine = machine
+        self.failed = False
+        self.rtt: float | None = None
+        self.data_frames = 0
+        self._output = output
+        self._budget = budget
+        self._settings_sent = settings_sent
+        self._guard = Guard()
+        self._events: list[AnyEvent] = []
+        self._now = 0.0
+        self._preface = b"" if machine.client else frames.PREFACE
+        self._rest = b""
+        # The DATA frame that is being passed on: its stream (None: nobody wants it), and what is still to come.
+        self._stream: MachineStream | None = None
+        self._data_left = 0
+        self._padding_left = 0
+        self._ends = False
+        # The header block that is being collected: its stream (0: none), bytes and parts.
+        self._block_stream = 0
+        self._block_bytes = 0
+        self._block_parts = 0
+
+    def receive_data(self, data: bytes, now: float) -> list[AnyEvent]:
+        """`now` in seconds. After ConnectionFailed nothing more is taken in."""
+        if self.failed:
+            return []
+        events: list[AnyEvent] = []
+        self._events = events
+        self._now = now
+        try:
+            self._split(data)
+        except ProtocolError as error:
+            self._fail(error.error_code, str(error))
+        return events
+
+    def _fail(self, error_code: int, reason: str) -> None:
+        self.failed = True
+        self._rest = b""
+        self._take_output()
+        goaway = frames.goaway(self.machine.highest_inbound_stream_id, error_code, reason.encode()[:256])
+        self._output.chunks.append(goaway)
+        self._events.append(ConnectionFailed(error_code, reason))
+
+    def _split(self, data: bytes) -> None:
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        size = len(data)
+        pos = self._read_preface(data) if self._preface else 0
+        view: memoryview | None = None
+        while pos < size:
+            if self._data_left:
+                count = min(size - pos, self._data_left)
+                if self._stream is not None:
+                    if count <= _COPY_BYTES:
+                        piece: bytes | memoryview = data[pos : pos + count]
+                    else:
+                        view = view or memoryview(data)
+                        piece = view[pos : pos + count]
+                    self._events.append(DataReceived(self._stream.stream_id, piece))
+                pos += count
+                self._data_left -= count
+                if not self._data_left and not self._padding_left:
+                    self._end_of_frame()
+            elif self._padding_left:
+                count = min(size - pos, self._padding_left)
+                pos += count
+                self._padding_left -= count
+                if not self._padding_left:
+                    self._end_of_frame()
+            else:
+                taken = self._frame(data, pos, size)
+                if not taken:
+                    self._rest = data[pos:]
+                    return
+                pos += taken
+
+    def _read_preface(self, data: bytes) -> int:
+        count = min(len(data), len(self._preface))
+        self.machine.receive_data(data[:count])
+        self._preface = self._preface[count:]
+        return count
+
+    def _frame(self, data: bytes, pos: int, size: int) -> int:
+        """Takes the frame at `pos`, of DATA only the header; returns the bytes taken, 0 while some are missing."""
+        if size - pos < frames.HEADER_BYTES:
+            return 0
+        high, low, kind, flags, stream_id = frames.unpack_header(data, pos)
+        length: int = (high << 16) | low
+        stream_id &= frames.LARGEST_STREAM_ID
+        if length > self.machine.max_inbound_frame_size:
+            raise FrameTooLargeError(f"Received overlong frame: length {length}")
+        start = pos + frames.HEADER_BYTES
+        if kind == frames.DATA and not self._block_stream:
+            padding = 0
+            if flags & frames.PADDED:
+                if not length:
+                    raise FrameDataMissingError("Frame data missing or invalid")
+                if start >= size:
+                    return 0
+                padding = data[start] + 1
+                if padding > length:
+                    raise ProtocolError("Received frame with invalid padding.")
+            self._begin_data(stream_id, length, padding, bool(flags & frames.END_STREAM))
+            return frames.HEADER_BYTES + (1 if padding else 0)
+        if kind in (frames.HEADERS, frames.CONTINUATION) and length > self.machine.largest_header_block:
+            raise DenialOfServiceError("a header block over our limit")
+        end = start + length
+        if end > size:
+            return 0
+        self._whole_frame(kind, flags, stream_id, data[pos:end])
+        return end - pos
+
+    def _begin_data(self, stream_id: int, length: int, padding: int, ends: bool) -> None:
+        machine = self.machine
+        self.data_frames += 1
+        stream = machine.streams.get(stream_id)
+        if stream is None and machine.state_machine.state is ConnectionState.IDLE:
+            raise NoSuchStreamError(stream_id)
+        window = machine.window
+        window.window_consumed(length)
+        if not self._budget.exhausted:
+            increment = window.returned(window.held, self._now, None)
+            if increment:
+                self._output.chunks.append(frames.window_update(0, increment))
+        if stream is not None and stream.receives_data:
+            stream.window.window_consumed(length)
+            if stream.counts_content:
+                stream.count_content(length - padding, ends)
+            if padding:
+                self._return_padding(stream, padding)
+            if length > padding:
+                self._guard.useful()
+            elif not ends:
+                self._guard.spend(Abuse.CHATTER, self._now)
+            self._stream = stream
+        else:
+            self._stray_data(stream_id, stream)
+            self._stream = None
+        self._ends = ends
+        self._data_left = length - padding
+        self._padding_left = padding - 1 if padding else 0
+        if not self._data_left and not self._padding_left:
+            self._end_of_frame()
+
+    def _return_padding(self, stream: MachineStream, padding: int) -> None:
+        increment = stream.window.returned(padding, self._now, self.rtt)
+        if increment:
+            self._output.chunks.append(frames.window_update(stream.stream_id, increment))
+
+    def _stray_data(self, stream_id: int, stream: MachineStream | None) -> None:
+        """DATA that no stream may receive. It is dropped; its credit for the connection has gone back already."""
+        machine = self.machine
+        if stream is not None:
+            try:
+                stream.state_machine.process_input(StreamInputs.RECV_DATA)
+            except StreamClosedError as error:
+                self._events += error._events
+            self._guard.spend(Abuse.STRAY, self._now)
+            self._output.chunks.append(frames.rst_stream(stream_id, ErrorCodes.STREAM_CLOSED))
+            machine.settle(stream_id)
+            return
+        machine.expect_known(stream_id)
+        if machine.closed_by_peer(stream_id):
+            self._guard.spend(Abuse.STRAY, self._now)
+            self._output.chunks.append(frames.rst_stream(stream_id, ErrorCodes.STREAM_CLOSED))
+
+    def _end_of_frame(self) -> None:
+        stream = self._stream
+        self._stream = None
+        if stream is not None and self._ends:
+            stream.state_machine.process_input(StreamInputs.RECV_END_STREAM)
+            self._events.append(StreamEnded(stream_id=stream.stream_id))
+            self.machine.settle(stream.stream_id)
+
+    def _whole_frame(self, kind: int, flags: int, stream_id: int, frame: bytes) -> None:
+        """A frame other than DATA, or whatever comes while a header block is open."""
+        if self._block_stream:
+            self._continuation(kind, flags, frame)
+        elif kind == frames.WINDOW_UPDATE:
+            self._window_update(stream_id, frame)
+        elif kind == frames.HEADERS:
+            self._headers(flags, stream_id, frame)
+        elif kind == frames.RST_STREAM:
+            self._rst_stream(stream_id, frame)
+        elif kind == frames.GOAWAY:
+            self._goaway(stream_id, frame)
+        elif kind == frames.CONTINUATION:
+            raise ProtocolError("CONTINUATION without a header block")
+        else:
+            self._guard.spend(Abuse.CHATTER, self._now)
+            if kind == frames.SETTINGS and flags & frames.ACK and len(frame) == frames.HEADER_BYTES and not stream_id:
+                if self._settings_sent and (token := self._settings_sent.popleft()):
+                    self._events.append(ProbeAnswered(token))
+                    return
+            self._feed(frame, stream_id)
+
+    def _feed(self, frame: bytes, stream_id: int) -> None:
+        """Gives h2 one frame the long way."""
+        refused = self.machine.refused
+        self._events += self.machine.receive_data(frame)
+        self._after_h2(stream_id, refused)
+
+    def _after_h2(self, stream_id: int, refused: int) -> None:
+        self._take_output()
+        self.machine.settle(stream_id)
+        if self.machine.refused != refused:
+            self._guard.spend(Abuse.RAPID_RESET, self._now)
+
+    def _take_output(self) -> None:
+        if self.machine._data_to_send:
+            self._output.chunks.append(self.machine.data_to_send())
+
+    def _headers(self, flags: int, stream_id: int, frame: bytes) -> None:
+        if not flags & frames.END_HEADERS:
+            self._block_stream, self._block_bytes, self._block_parts = stream_id, len(frame), 0
+        if flags & ~frames.END_STREAM != frames.END_HEADERS or not stream_id:
+            self._feed(frame, stream_id)
+            return
+        headers = HeadersFrame(stream_id, frame[frames.HEADER_BYTES :])
+        headers.flags.add("END_HEADERS")
+        if flags & frames.END_STREAM:
+            headers.flags.add("END_STREAM")
+        refused = self.machine.refused
+        self._events += self.machine.receive_frame(headers)
+        self._after_h2(stream_id, refused)
+
+    def _continuation(self, kind: int, flags: int, frame: bytes) -> None:
+        """h2 sees to it that nothing else comes between; the length is our business."""
+        self._block_bytes += len(frame)
+        self._block_parts += 1
+        if self._block_bytes > self.machine.largest_header_block or self._block_parts > _MOST_CONTINUATIONS:
+            raise DenialOfServiceError("a header block over our limit")
+        stream_id = self._block_stream
+        if kind == frames.CONTINUATION and flags & frames.END_HEADERS:
+            self._block_stream = 0
+        self._feed(frame, stream_id)
+
+    def _rst_stream(self, stream_id: int, frame: bytes) -> None:
+        if len(frame) != frames.HEADER_BYTES + 4 or not stream_id:
+            self._feed(frame, stream_id)
+            return
+        machine = self.machine
+        stream = machine.streams.get(stream_id)
+        if stream is None:
+            machine.expect_known(stream_id)
+            self._guard.spend(Abuse.CHATTER, self._now)
+        elif not machine.client and not stream.state_machine.headers_sent:
+            self._guard.spend(Abuse.RAPID_RESET, self._now)
+        reset = RstStreamFrame(stream_id, error_code=frames.unpack_number(frame[frames.HEADER_BYTES :])[0])
+        self._events += machine.receive_frame(reset)
+        self._after_h2(stream_id, machine.refused)
+
+    def _window_update(self, stream_id: int, frame: bytes) -> None:
+        if len(frame) != frames.HEADER_BYTES + 4:
+            raise FrameDataMissingError("WINDOW_UPDATE must have 4 bytes")
+        increment = frames.unpack_number(frame[frames.HEADER_BYTES :])[0] & LARGEST_WINDOW
+        if not increment:
+            raise ProtocolError("WINDOW_UPDATE by zero")
+        machine = self.machine
+        if not stream_id:
+            machine.outbound_flow_control_window += increment
+            if machine.outbound_flow_control_window > LARGEST_WINDOW:
+                raise FlowControlError("the connection's window was opened over 2^31-1")
+        else:
+            stream = machine.streams.get(stream_id)
+            if stream is None:
+                machine.expect_known(stream_id)
+                return
+            if stream.outbound_flow_control_window + increment > LARGEST_WINDOW:
+                self._events.append(machine.reset_stream_for(stream, ErrorCodes.FLOW_CONTROL_ERROR))
+                self._output.chunks.append(frames.rst_stream(stream_id, ErrorCodes.FLOW_CONTROL_ERROR))
+                return
+            stream.outbound_flow_control_window += increment
+        self._events.append(WindowOpened(stream_id))
+
+    def _goaway(self, stream_id: int, frame: bytes) -> None:
+        body = frame[frames.HEADER_BYTES :]
+        if stream_id:
+            raise ProtocolError("GOAWAY on a stream")
+        if len(body) < 8:
+            raise FrameDataMissingError("GOAWAY must have at least 8 bytes")
+        self._guard.spend(Abuse.CHATTER, self._now)
+        last = frames.unpack_number(body[:4])[0] & frames.LARGEST_STREAM_ID
+        self._events.append(GoAwayReceived(last, frames.unpack_number(body[4:8])[0], body[8:]))
+        if self.machine.client:
+            for stream in [stream for number, stream in self.machine.streams.items() if number > last]:
+                self._events.append(self.machine.forget_stream(stream))

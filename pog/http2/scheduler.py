@@ -1,0 +1,120 @@
+"""Which stream may send next, when several have something to send.
+
+Strategy (after FQ-CoDel, RFC 8290 section 4.1): streams that have just become ready go before those that have been
+sending for a while, so a keystroke does not wait behind a download; each turn is limited in bytes; streams that still
+have data after their turn take turns in a circle. A stream that becomes ready again and again gets one such early turn
+per step of the circle, so it cannot starve the others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pog.http2.hpack import Headers
+    from pog.http2.machine import MachineStream
+
+Chunk = bytes | memoryview
+
+
+class SendQueue:
+    """What one stream has still to send: chunks, then perhaps its end, as a flag or as trailers.
+
+    `finished`: all of it, with the end, has become frames.
+    """
+
+    __slots__ = ("chunks", "ends", "finished", "last_turn", "machine", "owner", "ready", "size", "trailers")
+
+    def __init__(self, machine: MachineStream, owner: Any = None) -> None:
+        self.machine = machine
+        self.owner = owner
+        self.chunks: list[Chunk] = []
+        self.size = 0
+        self.ends = False
+        self.finished = False
+        self.trailers: Headers | None = None
+        self.ready = False
+        self.last_turn = -1
+
+    def add(self, chunks: list[Chunk], size: int) -> None:
+        """`size` is the sum of the chunks' lengths in bytes; none of them is empty."""
+        self.chunks += chunks
+        self.size += size
+
+    def clear(self) -> None:
+        self.chunks = []
+        self.size = 0
+
+    def take(self, limit: int) -> list[Chunk]:
+        """At most `limit` bytes from the front."""
+        chunks = self.chunks
+        if self.size <= limit:
+            self.clear()
+            return chunks
+        self.size -= limit
+        taken: list[Chunk] = []
+        for at, chunk in enumerate(chunks):
+            if len(chunk) > limit:
+                if limit:
+                    view = memoryview(chunk)
+                    taken.append(view[:limit])
+                    chunks[at] = view[limit:]
+                break
+            taken.append(chunk)
+            limit -= len(chunk)
+        del chunks[:at]
+        return taken
+
+
+class Scheduler:
+    """The queues that are ready to send, in their order. A queue is ready when it has data and its window is open."""
+
+    __slots__ = ("_fresh", "_ring", "_turn")
+
+    def __init__(self) -> None:
+        self._fresh: deque[SendQueue] = deque()
+        self._ring: deque[SendQueue] = deque()
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._fresh) + len(self._ring)
+
+    @property
+    def contended(self) -> bool:
+        """Whether more than one stream is waiting."""
+        return len(self._fresh) + len(self._ring) > 1
+
+    def wake(self, queue: SendQueue) -> None:
+        """The queue has something to send, and may."""
+        if queue.ready:
+            return
+        queue.ready = True
+        if queue.last_turn == self._turn and self._ring:
+            self._ring.append(queue)
+        else:
+            queue.last_turn = self._turn
+            self._fresh.append(queue)
+
+    def next(self) -> SendQueue | None:
+        """The queue whose turn it is; it is out of the order until `again` or `wake`."""
+        while self._fresh or self._ring:
+            if self._fresh:
+                queue = self._fresh.popleft()
+            else:
+                queue = self._ring.popleft()
+                self._turn += 1
+            if queue.ready:
+                queue.ready = False
+                return queue
+        return None
+
+    def again(self, queue: SendQueue) -> None:
+        """The queue had its turn and has more."""
+        queue.ready = True
+        self._ring.append(queue)
+
+    def drop(self, queue: SendQueue) -> None:
+        """The stream is gone; its place in the order is skipped."""
+        queue.ready = False
+        queue.clear()

@@ -1,0 +1,109 @@
+"""Receive windows: how much a peer may send before we have taken what it sent.
+
+1. A window begins moderate: one megabyte passes in one round trip.
+2. Credit goes back when a quarter of the window can be returned, so that WINDOW_UPDATE frames stay few.
+3. When a whole window was used within two round trips, the window is what limits the sender: it doubles, up to its
+   ceiling. (Two, since a window that is used up in exactly one round trip is already too small.)
+4. A window that was idle goes back to its first size: what it had grown to was true for another time.
+5. All receive buffers of the process share a budget. Over half of it no window grows and new streams begin small; over
+   all of it a connection's own credit waits for its readers too.
+
+A window's state has h2's names, since h2 changes it when INITIAL_WINDOW_SIZE changes.
+"""
+
+from __future__ import annotations
+
+from h2.exceptions import FlowControlError
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# RFC 9113 section 6.9.1.
+LARGEST_WINDOW = 2**31 - 1
+# What every stream and connection begins with, RFC 9113 section 6.9.2.
+DEFAULT_WINDOW = 65_535
+
+STREAM_WINDOW = 1 * MIB
+STREAM_WINDOW_CEILING = 4 * MIB
+CONNECTION_WINDOW = 32 * MIB
+# What a new stream gets while memory is short.
+SMALL_STREAM_WINDOW = 64 * KIB
+
+_IDLE_SECONDS = 10.0
+
+
+class ReceiveWindow:
+    """One window. The peer may send `current_window_size` more bytes; `held` is received and not yet consumed."""
+
+    __slots__ = ("_first_size", "_used", "_used_since", "ceiling", "current_window_size", "held", "max_window_size")
+
+    def __init__(self, max_window_size: int, ceiling: int = 0) -> None:
+        self.current_window_size = max_window_size
+        self.max_window_size = max_window_size
+        self.ceiling = ceiling
+        self.held = 0
+        self._first_size = max_window_size
+        self._used = 0
+        self._used_since = 0.0
+
+    def window_consumed(self, size: int) -> None:
+        """The peer has sent `size` bytes. Raises FlowControlError when it was not allowed to."""
+        if size > self.current_window_size and size:
+            raise FlowControlError("the peer sent more than its window")
+        self.current_window_size -= size
+        self.held += size
+
+    def window_opened(self, size: int) -> None:
+        """The window changed by other means than `returned`: a setting, or an increment of our own choice."""
+        self.current_window_size += size
+        if self.current_window_size > LARGEST_WINDOW:
+            raise FlowControlError("a window may not exceed 2^31-1")
+
+    def returned(self, size: int, now: float, rtt: float | None, *, may_grow: bool = True) -> int:
+        """`size` bytes were consumed; what to announce to the peer now, often nothing.
+
+        `now` and `rtt`, the round trip, are in seconds.
+        """
+        self.held -= size
+        self._used += size
+        increment = self.max_window_size - self.current_window_size - self.held
+        if increment < self.max_window_size >> 2:
+            return 0
+        if self._used >= self.max_window_size or now - self._used_since > _IDLE_SECONDS:
+            self._adapt(now, rtt, may_grow)
+            increment = self.max_window_size - self.current_window_size - self.held
+            if increment <= 0:
+                return 0
+        self.current_window_size += increment
+        return increment
+
+    def _adapt(self, now: float, rtt: float | None, may_grow: bool) -> None:
+        elapsed = now - self._used_since
+        if elapsed > _IDLE_SECONDS:
+            self.max_window_size = min(self.max_window_size, self._first_size)
+        elif may_grow and rtt is not None and elapsed < 2 * rtt and self.max_window_size < self.ceiling:
+            self.max_window_size = min(2 * self.max_window_size, self.ceiling)
+        self._used = 0
+        self._used_since = now
+
+
+class Budget:
+    """Bytes held in the receive buffers of all sessions of the process, and what that allows."""
+
+    __slots__ = ("held", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+
+    @property
+    def may_grow(self) -> bool:
+        return self.held < self.limit >> 1
+
+    @property
+    def exhausted(self) -> bool:
+        return self.held >= self.limit
+
+    def first_window(self, wanted: int) -> int:
+        """The window that a new stream gets, in bytes."""
+        return wanted if self.may_grow else min(wanted, SMALL_STREAM_WINDOW)
