@@ -12,7 +12,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from grpclib.exceptions import StreamTerminatedError
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -27,6 +28,8 @@ Headers = list[tuple[str, str]]
 
 # How much of a request may wait unread before no more is taken in: about four reads of Hypercorn's.
 _UNREAD_BYTES = 256 * 1024
+# What grpc-go takes in one message; a length of gigabytes must not make us hold them.
+_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
 def request_headers(scope: Message) -> Headers:
@@ -77,6 +80,7 @@ class AsgiStream:
         self._receive = receive
         self._send = send
         self._unread = bytearray()
+        self._wanted = 0
         self._eof = False
         self._changed = asyncio.Event()
         self._ended = False
@@ -92,7 +96,7 @@ class AsgiStream:
             self._unread += message.get("body", b"")
             self._eof = self._eof or not message.get("more_body", False)
             self._changed.set()
-            while len(self._unread) > _UNREAD_BYTES:
+            while len(self._unread) > max(_UNREAD_BYTES, self._wanted):
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -104,8 +108,13 @@ class AsgiStream:
             self.wrapper.cancel(StreamTerminatedError("the client has gone"))
 
     async def recv_data(self, size: int) -> bytes:
-        """Exactly `size` bytes, or none at the end of the request. Raises StreamTerminatedError when it ends inside."""
+        """Exactly `size` bytes, or none at the end of the request. Raises StreamTerminatedError when it ends inside,
+        GRPCError when that is more than one message may have."""
+        if size > _MESSAGE_BYTES:
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes; {_MESSAGE_BYTES} are permitted")
+        self._wanted = size
         while len(self._unread) < size and not self._eof:
+            self._changed.set()
             self._changed.clear()
             await self._changed.wait()
         if 0 < len(self._unread) < size or self._disconnected:

@@ -20,6 +20,7 @@ from pog.tunnel.payload import PayloadTransport, open_payload
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     import grpclib.server
 
@@ -121,32 +122,48 @@ class HTTPProxy(HTTPProxyBase):
 
     async def _tunnel(self, stream: Call, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        local, _ = await loop.create_connection(_Held, sock=sock)
         assert stream.metadata is not None
         half_close = HALF_CLOSE in abilities(stream.metadata.get(ABILITIES_KEY))
         payload = open_payload(stream, half_close=half_close)
         ended: asyncio.Future[Ended] = loop.create_future()
-        relay = Relay(
-            local,
-            payload,
-            idle_timeout=self._settings.idle_timeout,
-            half_close_timeout=self._settings.half_close_timeout,
-            on_end=lambda how: None if ended.done() else ended.set_result(how),
-        )
-        self.live.add(relay)
-        self._none_live.clear()
-        self._metrics.tunnel_opened()
-        try:
+        relay: Relay | None = None
+
+        def begin(local: asyncio.Transport) -> None:
+            nonlocal relay
+            if ended.done():  # cancelled before the loop came to it
+                local.abort()
+                return
+            relay = Relay(
+                local,
+                payload,
+                idle_timeout=self._settings.idle_timeout,
+                half_close_timeout=self._settings.half_close_timeout,
+                on_end=lambda how: None if ended.done() else ended.set_result(how),
+            )
+            self._entered(relay)
             relay.start()
+
+        try:
+            await loop.create_connection(lambda: _Destination(begin), sock=sock)
             how = await ended
             await self._end(payload, how)
         finally:
-            relay.stop()
-            payload.abort()
-            self.live.discard(relay)
-            if not self.live:
-                self._none_live.set()
-            self._metrics.tunnel_ended(relay.ended, up=relay.from_tunnel, down=relay.from_local)
+            ended.cancel()
+            if relay is not None:
+                relay.stop()
+                payload.abort()
+                self._left(relay)
+
+    def _entered(self, relay: Relay) -> None:
+        self.live.add(relay)
+        self._none_live.clear()
+        self._metrics.tunnel_opened()
+
+    def _left(self, relay: Relay) -> None:
+        self.live.discard(relay)
+        if not self.live:
+            self._none_live.set()
+        self._metrics.tunnel_ended(relay.ended, up=relay.from_tunnel, down=relay.from_local)
 
     async def _end(self, payload: PayloadTransport, how: Ended) -> None:
         """Ends the call as the tunnel ended: returning is the status OK."""
@@ -158,13 +175,21 @@ class HTTPProxy(HTTPProxyBase):
             raise GRPCError(Status.UNAVAILABLE, f"the destination broke the connection: {how.error}")
         elif isinstance(how.error, ProtocolViolation):
             raise GRPCError(Status.INVALID_ARGUMENT, str(how.error))
+        elif isinstance(how.error, GRPCError):
+            raise how.error
 
 
-class _Held(asyncio.Protocol):
-    """Holds a new socket unread until the relay takes it: a destination may speak first."""
+class _Destination(asyncio.Protocol):
+    """Hands a new socket over before its first byte is read: a destination may speak first.
+
+    It cannot be held unread until later: uvloop reads once connection_made returns, whether paused there or not.
+    """
+
+    def __init__(self, begin: Callable[[asyncio.Transport], None]) -> None:
+        self._begin = begin
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast("asyncio.Transport", transport).pause_reading()
+        self._begin(cast("asyncio.Transport", transport))
 
 
 # The log says statuses as Go prints them (codes.Code.String).
