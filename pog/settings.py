@@ -116,6 +116,13 @@ class ServerSettings(CommonSettings):
         None,
         "Serve the stacks of all tasks and threads. By default only when `POG_AUTH_*` is set.",
     )
+    engine: str = setting(
+        "--engine",
+        "POG_ENGINE",
+        values.choice("cut-through", "portable"),
+        "cut-through",
+        "Our own HTTP/2, or Hypercorn's with plain ASGI messages: slower, a yardstick and a way to tell whose a fault is",
+    )
     workers: int = setting("--workers", "", values.COUNT, 1, "Number of processes that serve.")
 
 

@@ -10,6 +10,7 @@ from grpclib.events import _DispatchServerEvents
 from grpclib.server import request_handler
 
 from pog.errors import SettingsError
+from pog.server.asgi import STREAM
 from pog.server.bridge import AsgiStream, request_headers
 from pog.server.core import Core
 from pog.server.pages import pages
@@ -79,10 +80,13 @@ class App:
             await send({"type": "http.response.start", "status": 505, "headers": [(b"content-length", b"0")]})
             await send({"type": "http.response.body", "body": b""})
             return
-        stream = AsgiStream(scope, receive, send)
-        await self.call(cast("Stream", stream), request_headers(scope), stream.release)
+        if own := scope.get("extensions", {}).get(STREAM):
+            await self._call(own, own.headers, own.release)
+        else:
+            stream = AsgiStream(scope, receive, send)
+            await self._call(cast("Stream", stream), request_headers(scope), stream.release)
 
-    async def call(self, stream: Stream, headers: list[tuple[str, str]], release: Any) -> None:
+    async def _call(self, stream: Stream, headers: list[tuple[str, str]], release: Any) -> None:
         """Serves one call on a stream with grpclib's surface, whatever is below it."""
         await request_handler(
             self.core.mapping, stream, headers, self._codec, None, self._dispatch, release_stream=release

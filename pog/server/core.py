@@ -42,6 +42,7 @@ class Core:
         self.metrics = Metrics("server", settings)
         self.auth = Authenticator(settings.auth, "POG_AUTH_", self.metrics)
         self.draining = False
+        self._drain: asyncio.Task[None] | None = None
         dialler = Dialler(EgressPolicy(settings.egress_allow), settings.dial_timeout)
         self.proxy = HTTPProxy(settings, dialler, self.metrics, AccessLog(settings.access_log))
         self.mapping = self._mapping([self.proxy, Healthcheck(), *self._stacks()])
@@ -93,7 +94,12 @@ class Core:
         current_user.set(user)
 
     async def drain(self) -> None:
-        """Takes no more tunnels, waits for the open ones up to the limit, then ends the rest."""
+        """Takes no more tunnels, waits for the open ones up to the limit, then ends the rest. May be called by many."""
+        if self._drain is None:
+            self._drain = asyncio.create_task(self._drain_once(), name="drain")
+        await asyncio.shield(self._drain)
+
+    async def _drain_once(self) -> None:
         self.draining = self.proxy.draining = True
         if self.proxy.live:
             log.info("draining %d tunnels, at most %g s", len(self.proxy.live), self.settings.drain_timeout)

@@ -1,0 +1,118 @@
+"""ASGI over a stream of our own HTTP/2: what Hypercorn's HTTPStream is to its own.
+
+Plain requests are served from here. A gRPC call finds the stream itself under STREAM in the scope's extensions, and
+speaks to it directly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from h2.exceptions import ProtocolError
+
+from pog.errors import TunnelError
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from pog.http2.stream import Stream
+
+    Message = MutableMapping[str, Any]
+    Address = tuple[str, int]
+
+STREAM = "pog.http2.stream"
+
+# Answers to these have no content: RFC 9110 6.4.1.
+_WITHOUT_CONTENT = (204, 304)
+
+
+def http_scope(stream: Stream, *, scheme: str, client: Address | None, server: Address | None) -> Message:
+    """The ASGI scope of a request whose head has come."""
+    fields: dict[str, str] = {}
+    headers: list[tuple[bytes, bytes]] = []
+    for name, value in stream.headers or ():
+        if name[0] == ":":
+            fields[name] = value
+        else:
+            headers.append((name.encode("latin-1"), value.encode("latin-1")))
+    if ":authority" in fields:  # RFC 9113 8.3.1: it is the Host field of older versions
+        headers.insert(0, (b"host", fields[":authority"].encode("latin-1")))
+    path, _, query = fields.get(":path", "").partition("?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "2",
+        "method": fields[":method"],
+        "scheme": scheme,
+        "path": unquote(path),
+        "raw_path": path.encode("latin-1"),
+        "query_string": query.encode("latin-1"),
+        "root_path": "",
+        "headers": headers,
+        "client": client,
+        "server": server,
+        "state": {},
+        "extensions": {"http.response.trailers": {}, STREAM: stream},
+    }
+
+
+class AsgiExchange:
+    """One request and its answer, as the two callables of ASGI."""
+
+    def __init__(self, stream: Stream, method: str) -> None:
+        self._stream = stream
+        self._method = method
+        self._request_ended = False
+        self._trailers_follow = False
+        self._without_content = False
+        self.started = False
+        self.ended = False
+
+    async def receive(self) -> Message:
+        """The next piece of the request; after its end, waits until the client is gone."""
+        try:
+            if not self._request_ended:
+                body = await self._stream.recv_chunk()
+                self._request_ended = not body
+                return {"type": "http.request", "body": body, "more_body": bool(body)}
+            if not self.ended:
+                await self._stream.wait_lost()
+        except TunnelError:
+            pass
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """What is sent after the client is gone is dropped, as ASGI has it."""
+        try:
+            match message["type"]:
+                case "http.response.start":
+                    await self._start(message)
+                case "http.response.body":
+                    await self._body(message)
+                case "http.response.trailers":
+                    await self._stream.send_headers(_text(message["headers"]), end_stream=True)
+                    self.ended = True
+                case other:
+                    raise RuntimeError(f"unexpected ASGI message {other}")
+        except (ProtocolError, TunnelError):
+            self.ended = True
+
+    async def _start(self, message: Message) -> None:
+        status = message["status"]
+        self.started = True
+        self._trailers_follow = message.get("trailers", False)
+        self._without_content = self._method == "HEAD" or status in _WITHOUT_CONTENT
+        await self._stream.send_headers([(":status", str(status)), *_text(message.get("headers", ()))])
+
+    async def _body(self, message: Message) -> None:
+        last = not message.get("more_body", False)
+        body = b"" if self._without_content else message.get("body", b"")
+        ends = last and not self._trailers_follow
+        if body or ends:
+            await self._stream.send_data(body, end_stream=ends)
+        self.ended = self.ended or ends
+
+
+def _text(headers: Any) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]

@@ -1,0 +1,190 @@
+"""The one seam into Hypercorn: our HTTP/2 in the place of its own.
+
+Hypercorn keeps sockets, TLS with ALPN, HTTP/1.1, workers, lifespan and signals. It makes an H2Protocol for a connection
+that speaks HTTP/2, from the first byte (ALPN or prior knowledge) or after an Upgrade. Ours takes the transport over
+there and then: from the first frame on bytes go from the socket to the session and back without Hypercorn's queues,
+whose faults would break tunnels (no back pressure, one stalled reader stops all, 1,000 requests per connection).
+
+What it relies on, beside documented names: hypercorn.protocol.H2Protocol is what ProtocolWrapper makes, `send` is a
+method of the TCPServer that owns reader, writer and idle_task. A test fails the day that moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, cast
+
+import hypercorn.protocol
+from h2.errors import ErrorCodes
+from hypercorn.events import Closed, RawData, Updated
+from hypercorn.protocol.h2 import H2Protocol
+
+from pog.http2.config import SessionConfig
+from pog.http2.session import Session
+from pog.server.app import App
+from pog.server.asgi import AsgiExchange, http_scope
+from pog.server.core import LAST_WORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from hypercorn.asyncio.tcp_server import TCPServer
+    from hypercorn.asyncio.worker_context import AsyncioSingleTask
+    from hypercorn.config import Config
+    from hypercorn.events import Event
+    from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup, WorkerContext
+    from hypercorn.typing import Event as HypercornEvent
+
+    from pog.http2.stream import Stream
+
+    Address = tuple[str, int]
+
+log = logging.getLogger("pog.server")
+
+
+def install() -> None:
+    """Puts our protocol in the place of Hypercorn's. Importing pog.server does it."""
+    vars(hypercorn.protocol)["H2Protocol"] = h2_protocol
+
+
+def h2_protocol(app: AppWrapper, *arguments: Any) -> EngineProtocol | H2Protocol:
+    """Ours for our app, unless its settings want the portable path; Hypercorn's for any other."""
+    ours = getattr(app, "app", None)
+    if isinstance(ours, App) and ours.core.settings.engine != "portable":
+        return EngineProtocol(ours, app, *arguments)
+    return H2Protocol(app, *arguments)
+
+
+class EngineProtocol:
+    """One HTTP/2 connection in Hypercorn's hands. `initiate` and `handle` are what ProtocolWrapper calls; the rest of
+    the work is the session's."""
+
+    def __init__(
+        self,
+        app: App,
+        wrapper: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        task_group: TaskGroup,
+        connection_state: ConnectionState,
+        ssl: bool,
+        client: Address | None,
+        server: Address | None,
+        send: Callable[[Event], Awaitable[None]],
+    ) -> None:
+        self._core = app.core
+        self._app = cast("Any", wrapper)
+        # Hypercorn cuts what is left then, so not before our own drain has.
+        config.graceful_timeout = max(config.graceful_timeout, app.core.settings.drain_timeout + 2 * LAST_WORDS)
+        self._context = context
+        self._tasks = task_group
+        self._scheme = "https" if ssl else "http"
+        self._client = client
+        self._server = server
+        self._send = send
+        self._owner = cast("TCPServer", send.__self__)  # type: ignore[attr-defined]
+        self._session = Session(client=False, config=SessionConfig(), on_request=self._requested)
+
+    async def initiate(self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None) -> None:
+        """Takes the transport over. The arguments are those of a request with Upgrade: h2c."""
+        await self._send(Updated(idle=False))  # a connection of ours is idle when we say so
+        self._owner.idle_task = cast("AsyncioSingleTask", _NoIdleTask())
+        if headers is not None:
+            self._session.upgrade(settings or b"", _request_fields(headers, self._scheme))
+        _take_over(self._owner, self._session)
+        self._tasks.spawn(self._end_with_worker)
+
+    async def handle(self, event: Event) -> None:
+        """Bytes that Hypercorn had read before, and the end."""
+        if isinstance(event, RawData) and event.data:
+            self._session.feed(event.data)
+        elif isinstance(event, Closed):
+            self._session.abort("closed by the server")
+
+    def _requested(self, stream: Stream) -> None:
+        self._tasks.spawn(self._serve, stream)
+
+    async def _serve(self, stream: Stream) -> None:
+        """One request. No exception leaves it: it would end every other one of the connection."""
+        scope = http_scope(stream, scheme=self._scheme, client=self._client, server=self._server)
+        exchange = AsgiExchange(stream, scope["method"])
+        try:
+            await self._app(scope, exchange.receive, exchange.send, _no_threads, _no_threads)
+        except Exception:
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            if not exchange.started and stream.closable:
+                await exchange.send({"type": "http.response.start", "status": 500, "headers": []})
+                await exchange.send({"type": "http.response.body", "body": b""})
+        if stream.error is None and not stream.queue.ends:
+            stream.reset_nowait(ErrorCodes.INTERNAL_ERROR)
+
+    async def _end_with_worker(self) -> None:
+        """When the worker ends: no new streams, and the connection closes with the last one, or at the limit."""
+        terminated = asyncio.create_task(_wait(self._context.terminated), name="worker-end")
+        self._session.closed.add_done_callback(lambda _: terminated.cancel())
+        await asyncio.wait([terminated])
+        if self._session.closed.done():
+            return
+        self._session.drain()
+        await self._core.drain()
+        await asyncio.wait([self._session.closed], timeout=LAST_WORDS)
+        self._session.abort("the server has ended")
+
+
+class _NoIdleTask:
+    """In the place of Hypercorn's idle timer, which knows nothing of our streams."""
+
+    async def restart(self, *_: Any) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+
+class _Takeover(asyncio.Protocol):
+    """Stands between a transport and the session, and tells Hypercorn's own protocol the end: its task waits for it."""
+
+    def __init__(self, session: Session, before: asyncio.Protocol) -> None:
+        self._session = session
+        self._before = before
+        self.data_received = session.data_received  # type: ignore[method-assign]
+        self.eof_received = session.eof_received  # type: ignore[method-assign]
+        self.pause_writing = session.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = session.resume_writing  # type: ignore[method-assign]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._session.connection_lost(exc)
+        self._before.connection_lost(exc)
+
+
+def _take_over(owner: TCPServer, session: Session) -> None:
+    """Bytes that the reader had taken in already come first; nothing yields in between, so none is lost."""
+    transport = cast("asyncio.Transport", owner.writer.transport)
+    before = cast("asyncio.Protocol", transport.get_protocol())
+    held = bytes(owner.reader._buffer)  # type: ignore[attr-defined]
+    owner.reader._buffer.clear()  # type: ignore[attr-defined]
+    transport.set_protocol(_Takeover(session, before))
+    session.feed(held)
+    session.connection_made(transport)
+    transport.resume_reading()
+
+
+async def _wait(event: HypercornEvent) -> None:
+    await event.wait()
+
+
+async def _no_threads(*_: Any) -> None:
+    """Hypercorn's wrapper of WSGI apps would need it; ours is none."""
+    raise RuntimeError("only ASGI apps are served by this engine")
+
+
+def _request_fields(headers: list[tuple[bytes, bytes]], scheme: str) -> list[tuple[str, str]]:
+    """The request with Upgrade as one of HTTP/2: pseudo-header fields first, those of the hop left out."""
+    fields = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+    pseudo = [field for field in fields if field[0].startswith(":")] + [(":scheme", scheme)]
+    return pseudo + [field for field in fields if not field[0].startswith(":") and field[0] not in _HOP_BY_HOP]
+
+
+# RFC 9113 8.2.2, and the host that :authority repeats.
+_HOP_BY_HOP = ("connection", "upgrade", "http2-settings", "keep-alive", "proxy-connection", "transfer-encoding", "host")
