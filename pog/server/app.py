@@ -66,6 +66,7 @@ class App:
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self.core.draining = True
+                self.core.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

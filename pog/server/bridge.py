@@ -77,6 +77,8 @@ class AsgiStream:
         self.connection = AsgiConnection(scope)
         self.wrapper: Wrapper | None = None
         self.created = time.monotonic()
+        self.data_received = 0
+        self.data_sent = 0
         self._receive = receive
         self._send = send
         self._unread = bytearray()
@@ -93,7 +95,9 @@ class AsgiStream:
             if message["type"] == "http.disconnect":
                 self._disconnect()
                 return
-            self._unread += message.get("body", b"")
+            body = message.get("body", b"")
+            self._unread += body
+            self.data_received += len(body)
             self._eof = self._eof or not message.get("more_body", False)
             self._changed.set()
             while len(self._unread) > max(_UNREAD_BYTES, self._wanted):
@@ -142,6 +146,7 @@ class AsgiStream:
                 await self._send({"type": "http.response.trailers", "headers": fields, "more_trailers": False})
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
+        self.data_sent += len(data)
         await self._send({"type": "http.response.body", "body": data, "more_body": not end_stream})
 
     async def reset(self, error_code: int = 0) -> None:

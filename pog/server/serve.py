@@ -62,6 +62,7 @@ async def _serve_grpc(app: App, sock: socket.socket, shutdown: asyncio.Event) ->
     await app.core.drain()
     server.close()
     await server.wait_closed()
+    app.core.close()
 
 
 def hypercorn_config(drain_timeout: float) -> Config:
