@@ -31,7 +31,7 @@ def main() -> None:
         with origin_on(LOOPBACK, LOOPBACK, programs, Path(folder)) as ground:
             for number in range(1, rounds + 1):
                 say(f"round {number} of {rounds}")
-                one_round(chosen, contestants, ground, scale, results)
+                one_round(chosen, contestants, ground, results)
     conclude(results, [row for measure in chosen for row in measure.rows], names, rounds, given.json)
 
 

@@ -18,8 +18,8 @@
 
 static const struct mode modes[] = {
     {"wait", nothing, nothing, NULL, NULL, run_wait},
-    {"down", down_opened, down_readable, NULL, transfer_ended, run_transfer},
-    {"up", up_opened, up_readable, up_writable, transfer_ended, run_transfer},
+    {"down", transfer_opened, down_readable, NULL, transfer_ended, run_transfer},
+    {"up", transfer_opened, up_readable, up_writable, transfer_ended, run_transfer},
     {"open", open_opened, open_readable, NULL, open_ended, run_open},
     {"echo", nothing, nothing, NULL, NULL, run_echo},
     {"hold", hold_opened, hold_readable, NULL, NULL, run_hold},

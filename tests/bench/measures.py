@@ -7,6 +7,7 @@ import enum
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tests.bench.ground import Entrant
 
@@ -72,40 +73,34 @@ class Measure:
     """`bulk`: contestants are started for long transfers (contestants.Plan)."""
 
     name: str
-    run: Callable[[Entrant, Scale], Figures]
+    run: Callable[[Entrant], Figures]
     rows: tuple[Row, ...]
     bulk: bool = False
 
 
-def content(entrant: Entrant, scale: Scale) -> Figures:
+def content(scale: Scale, entrant: Entrant) -> Figures:
     """16 tunnels at once, down and then up, every byte compared; and what is sent is neither short nor long."""
     failed = sum(entrant.load(way, tunnels=16, bytes=scale.bulk // 100, verify=1)["failed"] for way in ("down", "up"))
     return {"content": failed}
 
 
-def transfer(way: str) -> Callable[[Entrant, Scale], Figures]:
+def transfer(way: str, scale: Scale, entrant: Entrant) -> Figures:
     """One tunnel carries scale.bulk bytes; CPU time is taken from both processes over the same bytes."""
-
-    def run(entrant: Entrant, scale: Scale) -> Figures:
-        entrant.load(way, bytes=scale.bulk // 20)
-        before = entrant.cpu()
-        answer = entrant.load(way, bytes=scale.bulk)
-        gigabytes = answer["bytes"] / GB
-        figures = {way: answer["bytes"] / MB / answer["seconds"]}
-        if gigabytes:
-            figures |= {f"{way}.cpu.{side}": (used - before[side]) / gigabytes for side, used in entrant.cpu().items()}
-        return figures
-
-    return run
+    entrant.load(way, bytes=scale.bulk // 20)
+    before = entrant.cpu()
+    answer = entrant.load(way, bytes=scale.bulk)
+    gigabytes = max(answer["bytes"], 1) / GB
+    spent = {f"{way}.cpu.{side}": (used - before[side]) / gigabytes for side, used in entrant.cpu().items()}
+    return {way: answer["bytes"] / MB / answer["seconds"], **spent}
 
 
-def many(entrant: Entrant, scale: Scale) -> Figures:
+def many(scale: Scale, entrant: Entrant) -> Figures:
     """16 tunnels share the same number of bytes down; all are open before the clock starts."""
     answer = entrant.load("down", tunnels=16, bytes=scale.bulk // 16)
     return {"down16": answer["bytes"] / MB / answer["seconds"]}
 
 
-def opening(entrant: Entrant, scale: Scale) -> Figures:
+def opening(scale: Scale, entrant: Entrant) -> Figures:
     """32 users at a time: connect, CONNECT, one small GET, compare the answer, close; p50 and p99 cover all of it."""
     entrant.load("open", count=scale.opens // 10)
     answer = entrant.load("open", count=scale.opens)
@@ -117,27 +112,30 @@ def opening(entrant: Entrant, scale: Scale) -> Figures:
     }
 
 
-def echo(entrant: Entrant, scale: Scale) -> Figures:
+def echo(scale: Scale, entrant: Entrant) -> Figures:
     """One byte there and back, the next when it is back, on one tunnel of an otherwise idle proxy."""
     entrant.load("echo", count=scale.echoes // 10)
     answer = entrant.load("echo", count=scale.echoes)
     return {"echo.p50": answer["p50_us"], "echo.p99": answer["p99_us"]}
 
 
-def echo_beside_bulk(entrant: Entrant, scale: Scale, settle: float = 0.5) -> Figures:
-    """The same echo while another user's tunnel downloads as fast as it can; what that one gets is shown as well."""
-    with entrant.loading("down", bytes=ENDLESS, seconds=scale.beside_seconds + 1) as bulk:
+def beside(seconds: int, settle: int, entrant: Entrant) -> Figures:
+    """The same echo while another user downloads as fast as it can, for `settle` seconds by then.
+
+    What the download gets is shown as well: it must not starve either.
+    """
+    with entrant.loading("down", bytes=ENDLESS, seconds=settle + seconds) as bulk:
         time.sleep(settle)
-        answer = entrant.load("echo", count=10 * MB, seconds=scale.beside_seconds)
-        beside = entrant.answer(bulk)
+        answer = entrant.load("echo", count=10 * MB, seconds=seconds)
+        download = entrant.answer(bulk)
     return {
         "beside.p50": answer["p50_us"] / 1000,
         "beside.p99": answer["p99_us"] / 1000,
-        "beside.bulk": beside["bytes"] / MB / beside["seconds"],
+        "beside.bulk": download["bytes"] / MB / download["seconds"],
     }
 
 
-def idle(entrant: Entrant, scale: Scale) -> Figures:
+def idle(scale: Scale, entrant: Entrant) -> Figures:
     """Tunnels that have said one command and rest: growth of each process per tunnel. Then each must echo a byte."""
     few, most = scale.idle
     figures: Figures = {}
@@ -151,26 +149,20 @@ def idle(entrant: Entrant, scale: Scale) -> Figures:
     return figures
 
 
-def stopped(mode: str) -> Callable[[Entrant, Scale], Figures]:
+def stopped(mode: str, scale: Scale, entrant: Entrant) -> Figures:
     """One end stops and the other could go on for scale.stopped bytes: growth of both processes until it is stable.
 
     `stop`: a user asks for the bytes and reads 64 KiB. `stuff`: a user sends to a destination that does not read.
     """
-
-    def run(entrant: Entrant, scale: Scale) -> Figures:
-        entrant.load("open", count=100)
-        before = entrant.memory()
-        if not before:
-            return {}
-        with entrant.loading(mode, bytes=scale.stopped) as user:
-            entrant.answer(user)
-            held = sum(entrant.memory(least=3.0).values()) - sum(before.values())
-        return {mode: held / MB}
-
-    return run
+    entrant.load("open", count=100)
+    before = entrant.memory()
+    with entrant.loading(mode, bytes=scale.stopped) as user:
+        entrant.answer(user)
+        held = sum(entrant.memory(least=3.0).values()) - sum(before.values())
+    return {mode: held / MB} if before else {}
 
 
-def churn(entrant: Entrant, scale: Scale) -> Figures:
+def churn(scale: Scale, entrant: Entrant) -> Figures:
     """Growth of each process over scale.churn short tunnels, after a tenth as many to warm up."""
     entrant.load("open", count=scale.churn // 10)
     before = entrant.memory()
@@ -190,13 +182,17 @@ def _transfer_rows(way: str) -> tuple[Row, ...]:
 def measures(scale: Scale) -> tuple[Measure, ...]:
     few, most = (f"{n:,}" for n in scale.idle)
     return (
-        Measure("content", content, (Row("content", "broken transfers of 32, every byte compared", 0, at_most(0)),)),
-        Measure("down", transfer("down"), _transfer_rows("down"), bulk=True),
-        Measure("up", transfer("up"), _transfer_rows("up"), bulk=True),
-        Measure("down16", many, (Row("down16", "16 tunnels down, MB/s", 0, share(0.5)),), bulk=True),
+        Measure(
+            "content",
+            partial(content, scale),
+            (Row("content", "broken transfers of 32, every byte compared", 0, at_most(0)),),
+        ),
+        Measure("down", partial(transfer, "down", scale), _transfer_rows("down"), bulk=True),
+        Measure("up", partial(transfer, "up", scale), _transfer_rows("up"), bulk=True),
+        Measure("down16", partial(many, scale), (Row("down16", "16 tunnels down, MB/s", 0, share(0.5)),), bulk=True),
         Measure(
             "open",
-            opening,
+            partial(opening, scale),
             (
                 Row("open.rate", "tunnels opened per s (+GET)", 0, at_least(2500)),
                 Row("open.failed", f"of {scale.opens:,}: broken", 0, at_most(0)),
@@ -205,11 +201,13 @@ def measures(scale: Scale) -> tuple[Measure, ...]:
             ),
         ),
         Measure(
-            "echo", echo, (Row("echo.p50", "echo idle p50, µs", 0, at_most(170)), Row("echo.p99", "echo idle p99, µs"))
+            "echo",
+            partial(echo, scale),
+            (Row("echo.p50", "echo idle p50, µs", 0, at_most(170)), Row("echo.p99", "echo idle p99, µs")),
         ),
         Measure(
             "beside",
-            echo_beside_bulk,
+            partial(beside, scale.beside_seconds, 1),
             (
                 Row("beside.p50", "echo beside bulk p50, ms", 2, at_most(1)),
                 Row("beside.p99", "echo beside bulk p99, ms", 2, at_most(8)),
@@ -218,7 +216,7 @@ def measures(scale: Scale) -> tuple[Measure, ...]:
         ),
         Measure(
             "idle",
-            idle,
+            partial(idle, scale),
             (
                 Row("idle.few.client", f"idle tunnel of {few}, KiB, client", 1, at_most(16)),
                 Row("idle.few.server", f"idle tunnel of {few}, KiB, server", 1, at_most(16)),
@@ -227,11 +225,13 @@ def measures(scale: Scale) -> tuple[Measure, ...]:
                 Row("alive", f"of {most} tunnels at once: alive", 0, at_least(scale.idle[1])),
             ),
         ),
-        Measure("stop", stopped("stop"), (Row("stop", "reader of 1 GB stops: MB held", 1, at_most(8)),)),
-        Measure("stuff", stopped("stuff"), (Row("stuff", "destination of 1 GB stops: MB held", 1),)),
+        Measure(
+            "stop", partial(stopped, "stop", scale), (Row("stop", "reader of 1 GB stops: MB held", 1, at_most(8)),)
+        ),
+        Measure("stuff", partial(stopped, "stuff", scale), (Row("stuff", "destination of 1 GB stops: MB held", 1),)),
         Measure(
             "churn",
-            churn,
+            partial(churn, scale),
             (
                 Row("churn.client", f"growth over {scale.churn:,} tunnels, MB, client", 1),
                 Row("churn.server", f"growth over {scale.churn:,} tunnels, MB, server", 1),

@@ -5,6 +5,7 @@
      D bytes milliseconds\n    sink: discards so many bytes, or what comes within the time (0: no limit), then answers
                                "OK bytes nanoseconds\n", both counted from the command's arrival; whatever comes later is ignored
      V bytes seed\n            as D, but compares with the pattern; answers "BAD position 0\n" at the first difference
+     P\n                       answers the same, and takes the next command
      E\n                       echo, until the connection ends
      R\n                       reads nothing more
      GET path HTTP/1.1 ...     answers 200 with a body of BODY bytes: the path, then dots
@@ -84,6 +85,7 @@ static void obey(struct conn *c) {
     case 'S': c->state = SOURCE; watch(c, true, true); break;
     case 'D': c->state = SINK; c->deadline = extra ? c->started + extra * 1000000u : 0; break;
     case 'V': c->state = VERIFY; break;
+    case 'P': answer(c, "P\n", 2); break;
     case 'E': c->state = ECHO; break;
     case 'R': c->state = STOPPED; watch(c, false, false); break;
     default: c->ended = true;

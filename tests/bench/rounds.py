@@ -4,12 +4,12 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.contestants import DEFAULT, Contestant, choose
 from tests.bench.ground import Ground, entered
-from tests.bench.measures import Measure, Row, Scale
+from tests.bench.measures import Measure, Row
 from tests.bench.programs import BenchError
 from tests.bench.report import Results, save, spread, summary, table
 
@@ -51,29 +51,28 @@ def one_round(
     measures: Sequence[Measure],
     contestants: list[Contestant],
     ground: Ground,
-    scale: Scale,
     results: Results,
     *,
-    label: Callable[[str], str] = str,
+    label: str = "",
 ) -> None:
     """Adds a sample of every measure and contestant to `results`; a contestant that does not start leaves the contest.
 
-    `label` makes the rows' keys from the measures' keys, where one measure runs on several grounds.
+    `label` goes before the keys of the figures, where one measure runs on several grounds.
     """
     for measure in measures:
         for contestant in tuple(contestants):
             try:
                 with entered(contestant, ground, bulk=measure.bulk) as entrant:
-                    figures = {label(key): value for key, value in measure.run(entrant, scale).items()}
+                    figures = measure.run(entrant)
             except BenchError as error:
-                results.note(f"{contestant.name}, {label(measure.name)}: {error}; it takes no further part")
+                results.note(f"{contestant.name}, {label}{measure.name}: {error}; it takes no further part")
                 contestants.remove(contestant)
                 continue
-            results.add(contestant.name, figures)
+            results.add(contestant.name, {label + key: value for key, value in figures.items()})
             shown = "  ".join(f"{key} {value:,.4g}" for key, value in figures.items())
-            say(f"{label(measure.name)}: {contestant.name}: {shown}")
+            say(f"{label}{measure.name}: {contestant.name}: {shown}")
             for text, count in entrant.problems.items():
-                results.note(f"{contestant.name}, {label(measure.name)}: {text} ({count} times)")
+                results.note(f"{contestant.name}, {label}{measure.name}: {text} ({count} times)")
                 say(f"  {text} ({count} times)")
 
 

@@ -1,8 +1,10 @@
-/* Modes down and up of load.c: bulk transfers. All tunnels are open before the clock starts. */
+/* Modes down and up of load.c: bulk transfers. All tunnels are open before the clock starts: the origin has
+   answered a first command, as a TCP forwarder may accept a connection long before the next hop does. */
 #pragma once
 #include "tunnel.h"
 
 static uint64_t begun, received, sink_ns;
+static size_t n_proven;
 static bool over;
 
 /* Expects `n` bytes of the tunnel's part of the pattern; counts them when they are right. */
@@ -15,20 +17,33 @@ static bool compare(struct tunnel *t, const unsigned char *data, size_t n) {
     return true;
 }
 
-static void ask_all(const char *form) {
-    if (n_open < option.tunnels) return;
+/* Verified streams start at their own place in the pattern; unverified ones upward have a time limit that the origin keeps. */
+static void ask_all(void) {
+    bool up = mode->writable != NULL;
+    const char *form = !up ? "S %llu %llu\n" : option.verify ? "V %llu %llu\n" : "D %llu %llu\n";
     begun = now_ns();
     for (size_t i = 0; i < slots; i++) {
         struct tunnel *t = &all[i];
-        if (t->stage != OPEN) continue;
-        bool up = mode->writable != NULL;
-        if (sayf(t, form, option.bytes, up && !option.verify ? option.seconds * 1000 : t->seq) && up) watch(t, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
+        uint64_t extra = up && !option.verify ? option.seconds * 1000 : t->seq;
+        if (t->stage != OPEN || !sayf(t, form, option.bytes, extra)) continue;
+        if (up) watch(t, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
     }
 }
 
-static void down_opened(struct tunnel *t) { (void)t; ask_all("S %llu %llu\n"); }
+static void transfer_opened(struct tunnel *t) { say(t, "P\n", 2); }
+
+/* True when what has come is the answer to the first command. */
+static bool prove(struct tunnel *t) {
+    if (t->proven) return false;
+    if (!collect(t, "first command") || t->used < 2) return true;
+    t->proven = strcmp(t->text, "P\n") == 0, t->used = 0;
+    if (!t->proven) fail(t, "content", "not what was sent");
+    else if (++n_proven == option.tunnels) ask_all();
+    return true;
+}
 
 static void down_readable(struct tunnel *t) {
+    if (prove(t)) return;
     ssize_t n = recv(t->fd, scratch, BULK, option.verify ? 0 : MSG_TRUNC);
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) { fail(t, "down", n ? strerror(errno) : "ended early"); return; }
@@ -38,8 +53,6 @@ static void down_readable(struct tunnel *t) {
     if (t->got > option.bytes) fail(t, "down", "more than was asked for");
     else if (t->got == option.bytes) leave(t);
 }
-
-static void up_opened(struct tunnel *t) { (void)t; ask_all(option.verify ? "V %llu %llu\n" : "D %llu %llu\n"); }
 
 static void up_writable(struct tunnel *t) {
     uint64_t left = option.bytes - t->got;
@@ -56,6 +69,7 @@ static void reset_on_close(struct tunnel *t) {
 
 static void up_readable(struct tunnel *t) {
     unsigned long long bytes, ns;
+    if (prove(t)) return;
     if (!collect(t, "up") || !strchr(t->text, '\n')) return;
     if (sscanf(t->text, "OK %llu %llu", &bytes, &ns) != 2) { fail(t, "content", "not what was sent"); return; }
     received += bytes;

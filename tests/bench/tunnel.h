@@ -9,7 +9,7 @@ enum stage { UNUSED, CONNECTING, ASKING, OPEN, DONE };
 struct tunnel {
     enum stage stage;
     int fd;
-    bool sent;
+    bool proven;
     uint64_t seq, started, touched, got;
     size_t used;
     char text[512]; /* the proxy's answer, then a small answer of the origin */
