@@ -87,6 +87,11 @@ class RequestHead:
         self._searched = 0
         self._line_seen = False
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything of a request has arrived."""
+        return bool(self._buffer)
+
     def receive_data(self, data: bytes) -> Outcome:
         buffer = self._buffer
         buffer += data

@@ -1,0 +1,52 @@
+"""The client's life: listen, connect, serve, drain."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from pog.accesslog import AccessLog
+from pog.auth.check import Authenticator
+from pog.client.exit import Exit
+from pog.client.pages import Pages
+from pog.client.users import Users
+from pog.metrics import Metrics
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from pog.settings import ClientSettings
+    from pog.values import Address
+
+log = logging.getLogger(__name__)
+
+
+async def run(settings: ClientSettings, *, shutdown: asyncio.Event, started: Callable[[list[Address]], None]) -> None:
+    """Serves until `shutdown` is set, then lets tunnels end for drain_timeout. Raises OSError when it cannot listen.
+
+    `started` gets the addresses that it listens on. Nothing is left behind: no task, no socket, no thread.
+    """
+    metrics = Metrics("client", settings)
+    exit = Exit(settings, metrics)
+    pages = Pages(metrics, exit if settings.mux_server_metrics else None)
+    authenticator = Authenticator(settings.auth, "CLIENT_AUTH_", metrics)
+    users = Users(settings, exit, pages, authenticator, metrics, AccessLog(settings.access_log))
+    if settings.pog_auth is not None:
+        log.info("using client-server auth %s", settings.pog_auth)
+    try:
+        address = await users.listener.listen(settings.listen)
+        exit.start()
+        log.info("listening on %s, PID %d, server %s", address, os.getpid(), exit.name)
+        started([address])
+        await shutdown.wait()
+        await users.listener.close()
+        cut = await users.drain(settings.drain_timeout)
+        if cut:
+            log.warning("%d connections were cut after %g s", cut, settings.drain_timeout)
+    finally:
+        await users.listener.close()
+        await users.drain(0)
+        await exit.close()
+        authenticator.close()

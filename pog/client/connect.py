@@ -1,0 +1,149 @@
+"""Opens one HTTP/2 connection to a server: resolve, race the addresses, TLS, SETTINGS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import aiohappyeyeballs
+
+from pog.address import parse_host_port
+from pog.errors import ExitUnavailable
+from pog.http2.config import SessionConfig
+from pog.http2.session import Session
+
+if TYPE_CHECKING:
+    from pog.settings import ClientSettings
+
+# RFC 8305 section 8: the recommended Connection Attempt Delay, seconds.
+_ATTEMPT_DELAY = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a server is and how to speak to it. `tls` is None for cleartext HTTP/2."""
+
+    host: str
+    port: int
+    authority: str
+    tls: ssl.SSLContext | None
+    server_name: str
+    timeout: float
+    session: SessionConfig
+
+    @property
+    def scheme(self) -> str:
+        return "http" if self.tls is None else "https"
+
+    @classmethod
+    def of(cls, settings: ClientSettings) -> Target:
+        """SERVER_HOST is the :authority and the name in the certificate, as with grpc-go's WithAuthority."""
+        address = settings.server_addr
+        authority = settings.server_host or str(address)
+        return cls(
+            host=address.host,
+            port=address.port,
+            authority=authority,
+            tls=None if settings.insecure else _tls_context(verify=not settings.skip_verify),
+            server_name=_host_of(settings.server_host) or address.host,
+            timeout=settings.connect_timeout,
+            session=SessionConfig(keepalive=settings.keepalive),
+        )
+
+
+def _host_of(authority: str) -> str:
+    """The host of `host` or `host:port`."""
+    try:
+        return parse_host_port(authority)[0]
+    except ValueError:
+        return authority.strip("[]")
+
+
+def _tls_context(*, verify: bool) -> ssl.SSLContext:
+    """The system's authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR, which OpenSSL reads itself."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["h2"])
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Watch(Protocol):
+    """Is told what happens to a connection later on."""
+
+    def stream_ended(self) -> None:
+        """There may be room for another stream."""
+
+    def draining(self, session: Session) -> None:
+        """The server wants no more streams on it."""
+
+    def lost(self, session: Session, reason: str) -> None:
+        """It is gone."""
+
+
+async def connect(target: Target, watch: Watch) -> Session:
+    """A connection whose server has sent its SETTINGS. Raises ExitUnavailable, whose text says what failed.
+
+    Only the SETTINGS prove that the other side speaks HTTP/2, and they tell how many streams it takes.
+    """
+    try:
+        async with asyncio.timeout(target.timeout):
+            return await _start_session(target, await _dial(target), watch)
+    except TimeoutError:
+        raise ExitUnavailable(f"no connection within {target.timeout:g} s") from None
+
+
+async def _dial(target: Target) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ExitUnavailable(f"{target.host} has no address: {_said(error)}") from None
+    try:
+        return await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=_ATTEMPT_DELAY, interleave=1)
+    except (OSError, RuntimeError) as error:  # RuntimeError: several attempts failed in several ways
+        raise ExitUnavailable(_said(error)) from None
+
+
+async def _start_session(target: Target, sock: socket.socket, watch: Watch) -> Session:
+    loop = asyncio.get_running_loop()
+    settings_received: asyncio.Future[None] = loop.create_future()
+
+    def room(session: Session) -> None:
+        if not settings_received.done():
+            settings_received.set_result(None)
+        watch.stream_ended()
+
+    def session() -> Session:
+        return Session(
+            client=True,
+            config=target.session,
+            on_stream_end=room,
+            on_draining=watch.draining,
+            on_closed=watch.lost,
+        )
+
+    name = target.server_name if target.tls is not None else None
+    try:
+        _, started = await loop.create_connection(session, sock=sock, ssl=target.tls, server_hostname=name)
+    except ssl.SSLCertVerificationError as error:
+        raise ExitUnavailable(f"the server's certificate is not good for {name}: {error.verify_message}") from None
+    except OSError as error:
+        raise ExitUnavailable(f"no TLS with the server: {_said(error)}") from None
+    try:
+        await asyncio.wait((settings_received, started.closed), return_when=asyncio.FIRST_COMPLETED)
+    except BaseException:
+        started.abort("given up")
+        raise
+    if started.closed.done():
+        raise ExitUnavailable(f"the server does not speak HTTP/2 here: {started.closed.result()}")
+    return started
+
+
+def _said(error: Exception) -> str:
+    """The system's words."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -1,0 +1,79 @@
+"""Takes the connections of the user's programs.
+
+At the limit nothing is accepted any more, new connections wait in the kernel's queue until others end. The limit stays
+below the number of descriptors that the process may open, for the event loops have no good answer to a failed accept
+(EMFILE): uvloop closes all that wait, asyncio logs a traceback for each try. A burst may pass the limit by what the
+kernel held ready, since the loops accept all of that in one go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from pog.listen import BACKLOG, listening_socket
+from pog.values import Address
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+class Listener:
+    """A listening socket and the count of its connections, whose protocols call `entered` and `left`."""
+
+    def __init__(self, factory: Callable[[], asyncio.Protocol], limit: int) -> None:
+        self._factory = factory
+        self._limit = limit
+        self._count = 0
+        self._socket: socket.socket | None = None
+        self._server: asyncio.Server | None = None
+        self._opening: asyncio.Task[None] | None = None
+
+    async def listen(self, address: Address) -> Address:
+        """Starts to accept; gives the address with its port. Raises OSError."""
+        self._socket = listening_socket(address)
+        await self._open()
+        port: int = self._socket.getsockname()[1]
+        return Address(address.host, port)
+
+    async def _open(self) -> None:
+        assert self._socket is not None
+        # The server owns a duplicate: closing it leaves the socket and the kernel's queue as they are.
+        duplicate = self._socket.dup()
+        self._server = await asyncio.get_running_loop().create_server(self._factory, sock=duplicate, backlog=BACKLOG)
+
+    def entered(self) -> None:
+        self._count += 1
+        if self._count >= self._limit and self._server is not None:
+            log.warning("%d connections, the limit: new ones wait until others end", self._count)
+            self._server.close()
+            self._server = None
+
+    def left(self) -> None:
+        """Accepting goes on when an eighth of the room is free again."""
+        self._count -= 1
+        paused = self._server is None and self._opening is None and self._socket is not None
+        if paused and self._count <= self._limit - max(1, self._limit // 8):
+            self._opening = asyncio.get_running_loop().create_task(self._reopen(), name="listener-reopen")
+
+    async def _reopen(self) -> None:
+        log.info("accepting connections again")
+        try:
+            await self._open()
+        finally:
+            self._opening = None
+
+    async def close(self) -> None:
+        """Stops accepting; what waits in the kernel's queue is refused."""
+        if self._opening is not None:
+            await self._opening
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

@@ -1,0 +1,115 @@
+"""The connections of all users, and what they share."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+from grpclib.const import Status
+
+from pog.client.call import TunnelRefused
+from pog.client.handler import UserConnection
+from pog.client.listener import Listener
+from pog.front.http1 import PageRequest, Refusal
+
+if TYPE_CHECKING:
+    from pog.accesslog import AccessLog
+    from pog.auth.check import Authenticator
+    from pog.metrics import Metrics
+    from pog.settings import ClientSettings
+
+# Connections beyond the tunnels: requests on their way in, answers on their way out, pages.
+_BESIDE_TUNNELS = 128
+# Connections to the server, listeners, the standard streams, lookups of names.
+_OTHER_DESCRIPTORS = 256
+# What closes right now needs a turn of the event loop, not seconds.
+_CLOSING = 1.0
+
+
+class Exit(Protocol):
+    """What a user's connection needs of the way out."""
+
+    async def open_tunnel(self, host_port: str) -> asyncio.Transport:
+        """Raises TunnelRefused and ExitUnavailable."""
+
+
+class Pages(Protocol):
+    """What the client's own port shows."""
+
+    async def answer(self, request: PageRequest) -> bytes:
+        """A whole HTTP/1.1 answer."""
+
+
+class Users:
+    """Made once per client, in its event loop."""
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        exit: Exit,
+        pages: Pages,
+        authenticator: Authenticator,
+        metrics: Metrics,
+        log: AccessLog,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.settings = settings
+        self.exit = exit
+        self.pages = pages
+        self.authenticator = authenticator
+        self.metrics = metrics
+        self.log = log
+        limit = min(settings.max_tunnels + _BESIDE_TUNNELS, _descriptors() - _OTHER_DESCRIPTORS)
+        self.listener = Listener(lambda: UserConnection(self), limit)
+        self._connections: set[UserConnection] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def entered(self, connection: UserConnection) -> None:
+        self._connections.add(connection)
+        self._empty.clear()
+        self.listener.entered()
+
+    def left(self, connection: UserConnection) -> None:
+        self._connections.discard(connection)
+        self.listener.left()
+        if not self._connections:
+            self._empty.set()
+
+    def check_room(self) -> None:
+        """Raises TunnelRefused when there are as many connections as there may be tunnels."""
+        if len(self._connections) > self.settings.max_tunnels:
+            text = f"{self.settings.max_tunnels} tunnels are open, the limit (MAX_TUNNELS)"
+            raise TunnelRefused(Status.RESOURCE_EXHAUSTED, Refusal(503, text, "connection_limit_reached"))
+
+    async def drain(self, seconds: float) -> int:
+        """Lets tunnels end for so long, then ends them; gives the number of those that were cut."""
+        for connection in [*self._connections]:
+            if connection.is_idle:
+                connection.close()
+        if await self._left_within(seconds):
+            return 0
+        cut = len(self._connections)
+        for connection in [*self._connections]:
+            connection.close()
+        await self._left_within(_CLOSING)
+        return cut
+
+    async def _left_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+def _descriptors() -> int:
+    """How many the process may open; where there is no telling, any number."""
+    try:
+        import resource
+    except ImportError:
+        return sys.maxsize
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return limit if limit >= 2 * _OTHER_DESCRIPTORS else 2 * _OTHER_DESCRIPTORS
