@@ -239,16 +239,19 @@ class Connection:
         if increment:
             self._output.chunks.append(frames.window_update(stream.stream_id, increment))
 
-    def relieve(self, now: float) -> None:
-        """Returns connection credit that was kept back while the budget was exhausted."""
+    @property
+    def short(self) -> bool:
+        """Whether this connection feels that memory is short."""
+        return self._first_window != self._config.stream_window or self.machine.window.held > 0
+
+    def fit_budget(self, now: float) -> None:
+        """Announces the first window of streams that the budget allows now, when that has changed, and returns the
+        connection's credit that was kept back while the budget was exhausted."""
         window = self.machine.window
         if window.held and not self.budget.exhausted:
             increment = window.returned(window.held, now, None)
             if increment:
                 self._output.chunks.append(frames.window_update(0, increment))
-
-    def fit_windows(self) -> None:
-        """Announces the first window of streams that the budget allows now, when that has changed."""
         wanted = self.budget.first_window(self._config.stream_window)
         if wanted != self._first_window:
             self._first_window = wanted
@@ -288,6 +291,10 @@ class Connection:
         self._output.chunks.append(frames.goaway(last, error_code, debug))
 
     # Bytes to write
+
+    @property
+    def has_output(self) -> bool:
+        return bool(self._output.chunks)
 
     def data_to_send(self) -> list[Chunk]:
         """What is to be written now; the caller must write all of it, in order."""

@@ -14,7 +14,7 @@ Fields that differ from call to call, and credentials, are sent as literals that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpack import Decoder, Encoder, HeaderTuple, NeverIndexedHeaderTuple
 from hpack.table import HeaderTable
@@ -57,13 +57,20 @@ class CountingTable(HeaderTable):
 
 
 class KnownBlock(list[HeaderTuple]):
-    """A decoded header block. `checked` is for its reader: what came out of checking it, by the kind of block."""
+    """A decoded header block.
 
-    __slots__ = ("checked",)
+    `plain`: neither an informational response nor a content-length is in it. `checked` is for its reader: the checked
+    headers, by the kind of block.
+    """
+
+    __slots__ = ("checked", "plain")
 
     def __init__(self, fields: Iterable[HeaderTuple]) -> None:
         super().__init__(fields)
-        self.checked: dict[Any, Headers] = {}
+        self.checked: dict[type, Headers] = {}
+        self.plain = not any(
+            name == b"content-length" or (name == b":status" and value.startswith(b"1")) for name, value in self
+        )
 
 
 class RememberingDecoder(Decoder):

@@ -29,7 +29,6 @@ from h2.exceptions import (
     StreamClosedError,
 )
 from h2.stream import StreamInputs
-from hyperframe.frame import HeadersFrame, RstStreamFrame
 
 from pog.http2 import frames
 from pog.http2.events import ConnectionFailed, DataReceived, GoAwayReceived, ProbeAnswered, WindowOpened
@@ -284,12 +283,9 @@ class Inbound:
         if flags & ~frames.END_STREAM != frames.END_HEADERS or not stream_id:
             self._feed(frame, stream_id)
             return
-        headers = HeadersFrame(stream_id, frame[frames.HEADER_BYTES :])
-        headers.flags.add("END_HEADERS")
-        if flags & frames.END_STREAM:
-            headers.flags.add("END_STREAM")
         refused = self.machine.refused
-        self._events += self.machine.receive_frame(headers)
+        block = frame[frames.HEADER_BYTES :]
+        self._events += self.machine.receive_block(stream_id, block, bool(flags & frames.END_STREAM))
         self._after_h2(stream_id, refused)
 
     def _continuation(self, kind: int, flags: int, frame: bytes) -> None:
@@ -312,11 +308,11 @@ class Inbound:
         if stream is None:
             machine.expect_known(stream_id)
             self._guard.spend(Abuse.CHATTER, self._now)
-        elif not machine.client and not stream.state_machine.headers_sent:
+            return
+        if not machine.client and not stream.state_machine.headers_sent:
             self._guard.spend(Abuse.RAPID_RESET, self._now)
-        reset = RstStreamFrame(stream_id, error_code=frames.unpack_number(frame[frames.HEADER_BYTES :])[0])
-        self._events += machine.receive_frame(reset)
-        self._after_h2(stream_id, machine.refused)
+        self._events += machine.receive_reset(stream, frames.unpack_number(frame[frames.HEADER_BYTES :])[0])
+        machine.settle(stream_id)
 
     def _window_update(self, stream_id: int, frame: bytes) -> None:
         if len(frame) != frames.HEADER_BYTES + 4:

@@ -14,17 +14,17 @@ h2 stays the authority for connection and stream states, SETTINGS and header rul
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection, _decode_headers
 from h2.errors import ErrorCodes
-from h2.events import StreamReset
+from h2.events import StreamReset, TrailersReceived
 from h2.exceptions import NoSuchStreamError, ProtocolError, StreamIDTooLowError
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream, StreamClosedBy, StreamInputs, StreamState
 from h2.utilities import SizeLimitDict
-from hyperframe.frame import RstStreamFrame
+from hyperframe.frame import HeadersFrame, RstStreamFrame
 
 from pog.http2.hpack import KnownBlock, RememberingDecoder, RememberingEncoder
 from pog.http2.windows import DEFAULT_WINDOW, ReceiveWindow
@@ -32,10 +32,10 @@ from pog.http2.windows import DEFAULT_WINDOW, ReceiveWindow
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from h2.events import Event
+    from h2.events import Event, RequestReceived, ResponseReceived, StreamEnded
     from h2.utilities import HeaderValidationFlags
     from hpack.struct import Header
-    from hyperframe.frame import Frame, HeadersFrame
+    from hyperframe.frame import Frame
 
     from pog.http2.config import ConnectionConfig
 
@@ -77,11 +77,15 @@ class MachineStream(H2Stream):
         self.window = receive
 
     @property
+    def receives(self) -> bool:
+        """Whether the peer may send HEADERS or DATA now, apart from their order."""
+        state = self.state_machine.state
+        return state is StreamState.OPEN or state is StreamState.HALF_CLOSED_LOCAL
+
+    @property
     def receives_data(self) -> bool:
         """Whether the peer may send DATA now."""
-        machine = self.state_machine
-        state = machine.state
-        return (state is StreamState.OPEN or state is StreamState.HALF_CLOSED_LOCAL) and bool(machine.headers_received)
+        return self.receives and bool(self.state_machine.headers_received)
 
     @property
     def counts_content(self) -> bool:
@@ -92,16 +96,34 @@ class MachineStream(H2Stream):
         """Raises InvalidBodyLengthError when DATA does not add up to the announced content-length."""
         self._track_content_length(length, end_stream)
 
+    def receive_headers(
+        self, headers: Iterable[Header], end_stream: bool, header_encoding: bool | str | None
+    ) -> tuple[list[Frame], list[Event]]:
+        """As h2 does it, but what a known block was found to be is not found out again."""
+        if not isinstance(headers, KnownBlock) or not headers.plain:
+            return super().receive_headers(headers, end_stream, None)
+        events = self.state_machine.process_input(StreamInputs.RECV_HEADERS)
+        received = cast("RequestReceived | ResponseReceived | TrailersReceived", events[0])
+        if end_stream:
+            ended = self.state_machine.process_input(StreamInputs.RECV_END_STREAM)
+            received.stream_ended = cast("StreamEnded", ended[0])
+            events += ended
+        elif type(received) is TrailersReceived:
+            raise ProtocolError("Trailers must have END_STREAM set")
+        self._expected_content_length = 0 if self.request_method == b"HEAD" else None
+        checked = headers.checked.get(type(received))
+        if checked is None:
+            flags = self._build_hdr_validation_flags(events)
+            checked = headers.checked[type(received)] = self._process_received_headers(headers, flags, None)
+        received.headers = [*checked]
+        return [], events
+
     def _process_received_headers(
         self, headers: Iterable[Header], header_validation_flags: HeaderValidationFlags, header_encoding: Any
     ) -> Any:
-        checked = headers.checked if isinstance(headers, KnownBlock) else {}
-        known = checked.get(header_validation_flags)
-        if known is None:
-            fields = super()._process_received_headers(headers, header_validation_flags, None)
-            known = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
-            checked[header_validation_flags] = known
-        return list(known)
+        """Text, in the order that it came in."""
+        fields = super()._process_received_headers(headers, header_validation_flags, None)
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
 
 
 class Machine(H2Connection):
@@ -171,9 +193,27 @@ class Machine(H2Connection):
             self.highest_inbound_stream_id = stream_id
         return stream
 
-    def receive_frame(self, frame: Frame) -> list[Event]:
-        """One frame that is whole and not part of an unfinished header block. Raises ProtocolError."""
-        return self._receive_frame(frame)
+    def receive_block(self, stream_id: int, block: bytes, end_stream: bool) -> list[Event]:
+        """A whole header block without padding or priority. Raises ProtocolError."""
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            usual = stream.receives
+        else:
+            room = len(self.streams) < self.local_settings.max_concurrent_streams
+            usual = room and not self.client and stream_id > self.highest_inbound_stream_id and stream_id & 1 == 1
+        if not usual:
+            frame = HeadersFrame(stream_id, block, flags=["END_HEADERS", "END_STREAM"][: 1 + end_stream])
+            return self._receive_frame(frame)
+        headers = _decode_headers(self.decoder, block)
+        self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
+        if stream is None:
+            stream = self._begin_new_stream(stream_id, AllowedStreamIDs.ODD)
+        return stream.receive_headers(headers, end_stream, None)[1]
+
+    def receive_reset(self, stream: MachineStream, error_code: int) -> list[Event]:
+        """The peer has reset an open stream."""
+        self.state_machine.process_input(ConnectionInputs.RECV_RST_STREAM)
+        return stream.stream_reset(RstStreamFrame(stream.stream_id, error_code=error_code))[1]
 
     def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
         stream_id = frame.stream_id

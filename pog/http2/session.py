@@ -337,8 +337,10 @@ class Session(asyncio.Protocol):
                     transport.write(chunks[0])
                 else:
                     transport.writelines(chunks)
+                if not served:
+                    break
                 for queue in served:
-                    self._sent(queue.owner)
+                    self._sent(queue)
         finally:
             self._corked = False
 
@@ -354,7 +356,6 @@ class Session(asyncio.Protocol):
         self._add(stream, machine)
         if end_stream:
             stream.queue.ends = stream.queue.finished = True
-        self._connection.fit_windows()
         now = time.monotonic()
         if self._keepalive.silent(now) and not self._keepalive.waiting:
             self._probe()
@@ -410,28 +411,33 @@ class Session(asyncio.Protocol):
             self._connection.consumed(stream.machine, size, self._now)
         else:
             self._connection.consumed(stream.machine, size, time.monotonic())
-            self.flush()
+            if self._connection.has_output:
+                self.flush()
 
     def hold(self, size: int) -> None:
         """A stream holds `size` bytes more, since its owner does not take them now."""
         self._budget.held += size
-        self._connection.fit_windows()
+        if not self._budget.may_grow:
+            self._connection.fit_budget(self._now)
 
     def unhold(self, stream: Stream, credit: int, size: int) -> None:
         """A stream holds `size` bytes less; `credit` of them have not been counted as consumed yet."""
         self._budget.held -= size
         if self._gone:
             return
-        self._connection.fit_windows()
-        self._connection.relieve(time.monotonic())
-        self.consumed(stream, credit)
+        if self._connection.short:
+            self._connection.fit_budget(time.monotonic())
+        if credit:
+            self.consumed(stream, credit)
 
-    def _sent(self, stream: Stream) -> None:
+    def _sent(self, queue: SendQueue) -> None:
+        """Some of a stream's data has become frames."""
+        stream: Stream = queue.owner
         try:
             stream.on_sent()
         except Exception:
             self._broken(stream)
-        if stream.queue.finished:
+        if queue.finished:
             self._settle(stream)
 
     # From the connection
@@ -446,7 +452,6 @@ class Session(asyncio.Protocol):
             return
         stream = self._add(Stream(self), machine)
         stream.on_headers(event.headers)  # type: ignore[arg-type]  # text, by Machine
-        self._connection.fit_windows()
         if event.stream_ended is not None:
             stream.on_end()
         self._give_request(stream)
@@ -616,8 +621,7 @@ class Session(asyncio.Protocol):
             self._probe()
         for stream in [stream for stream, until in self._lingering.items() if until <= now]:
             self.reset(stream, ErrorCodes.CANCEL)
-        self._connection.fit_windows()
-        self._connection.relieve(now)
+        self._connection.fit_budget(now)
         self.flush()
         self._set_timer()
 

@@ -134,7 +134,8 @@ class Stream:
         self._held.append(bytes(data))
         self.held += size
         self.connection.hold(size)
-        self._credit_wanted()
+        if self._wanted:
+            self._credit_wanted()
         self._wake()
 
     def on_end(self) -> None:
@@ -166,7 +167,8 @@ class Stream:
             self._full = False
             if self._consumer is not None:
                 self._consumer.resume_writing()
-        self._wake()
+        if self._waiters:
+            self._wake()
 
     def release(self) -> None:
         """Nobody will read the rest: what is held is dropped, and so is what may still come."""
@@ -219,9 +221,9 @@ class Stream:
         """
         if size > LARGEST_MESSAGE:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes; the limit is {LARGEST_MESSAGE}")
-        self._wanted = size
-        self._credit_wanted()
         while self.held < size:
+            self._wanted = size
+            self._credit_wanted()
             if self.error is not None:
                 raise self.error
             if self.ended:
