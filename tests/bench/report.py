@@ -31,15 +31,16 @@ class Results:
         values = self.samples.get(key, {}).get(contestant)
         return statistics.median(values) if values else None
 
-    def ratio(self, key: str) -> float | None:
+    def ratio(self, key: str, digits: int) -> float | None:
+        """None also where the yardstick's figure is shown as zero: the quotient would say nothing."""
         ours, theirs = self.median(key, OURS), self.median(key, YARDSTICK)
-        return ours / theirs if ours is not None and theirs else None
+        return ours / theirs if ours is not None and theirs is not None and round(theirs, digits) else None
 
     def verdict(self, row: Row) -> str:
         """PASS or MISS for pog; empty where the row has no floor or the figures are not there."""
         if row.floor is None:
             return ""
-        value = self.ratio(row.key) if row.floor.of_yardstick else self.median(row.key, OURS)
+        value = self.ratio(row.key, row.digits) if row.floor.of_yardstick else self.median(row.key, OURS)
         if value is None:
             return ""
         reached = value >= row.floor.value if row.floor.bound is Bound.AT_LEAST else value <= row.floor.value
@@ -52,7 +53,7 @@ def table(results: Results, rows: Iterable[Row], contestants: Sequence[str]) -> 
     lines.append(_line("---", "---", *("---:" for _ in contestants), "---:", "---"))
     for row in rows:
         medians = (_number(results.median(row.key, name), row.digits) for name in contestants)
-        ratio = _number(results.ratio(row.key), 2)
+        ratio = _number(results.ratio(row.key, row.digits), 2)
         lines.append(_line(row.title, _floor(row.floor), *medians, ratio, results.verdict(row)))
     return "\n".join(lines)
 
