@@ -1,0 +1,239 @@
+"""What the client's tests share: a loop as in production, a tunnel in memory, a user over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+import struct
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pog.accesslog import AccessLog
+from pog.auth.check import Authenticator
+from pog.client.pages import Pages
+from pog.client.users import Users
+from pog.metrics import Metrics
+from pog.process import loop_factory
+from pog.settings import ClientSettings
+from pog.values import Address
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Sequence
+
+    from pog.auth.items import AuthItem
+
+T = TypeVar("T")
+
+# Nothing on loopback takes longer, whatever the load.
+SECONDS = 10.0
+ANY_PORT = Address("127.0.0.1", 0)
+SETTINGS = ClientSettings(server_addr=Address("127.0.0.1", 1), listen=ANY_PORT, insecure=True)
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs on the loop of production; whatever `main` started must have ended with it."""
+
+    async def watched() -> T:
+        loop = asyncio.get_running_loop()
+        problems: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: problems.append(context))
+        async with asyncio.timeout(3 * SECONDS):
+            result = await main
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, left
+        assert not problems, problems
+        return result
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(watched())
+
+
+class MemoryTunnel(asyncio.Transport):
+    """The far side of a tunnel, played by a test: what was written is in `written`, `down` is the protocol to call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+        self.eof_written = False
+        self.closed = False
+        self.aborted = False
+        self.reading = True
+        self.down: asyncio.Protocol
+        self._changed = asyncio.Event()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self.down = protocol
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+        self._changed.set()
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.eof_written = True
+        self._changed.set()
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return self.closed or self.aborted
+
+    def close(self) -> None:
+        self.closed = True
+        self._changed.set()
+
+    def abort(self) -> None:
+        self.aborted = True
+        self._changed.set()
+
+    async def until(self, *, written: int = 0, eof: bool = False, aborted: bool = False, closed: bool = False) -> None:
+        """Waits for all that is asked for."""
+        async with asyncio.timeout(SECONDS):
+            while (
+                len(self.written) < written
+                or (eof and not self.eof_written)
+                or (aborted and not self.aborted)
+                or (closed and not self.closed)
+            ):
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@dataclass(slots=True)
+class Asked:
+    """One call of open_tunnel, to be answered by the test."""
+
+    host_port: str
+    answer: asyncio.Future[asyncio.Transport]
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def open(self) -> MemoryTunnel:
+        tunnel = MemoryTunnel()
+        self.answer.set_result(tunnel)
+        return tunnel
+
+    def fail(self, error: Exception) -> None:
+        self.answer.set_exception(error)
+
+
+class FakeExit:
+    """An exit whose answers are the test's."""
+
+    def __init__(self) -> None:
+        self._asked: asyncio.Queue[Asked] = asyncio.Queue()
+
+    async def open_tunnel(self, host_port: str) -> asyncio.Transport:
+        asked = Asked(host_port, asyncio.get_running_loop().create_future())
+        self._asked.put_nowait(asked)
+        try:
+            return await asked.answer
+        except asyncio.CancelledError:
+            asked.cancelled.set()
+            raise
+
+    async def asked(self) -> Asked:
+        """The next request for a tunnel."""
+        async with asyncio.timeout(SECONDS):
+            return await self._asked.get()
+
+
+@dataclass(slots=True)
+class Front:
+    """A client that listens, with a fake exit behind it."""
+
+    users: Users
+    exit: FakeExit
+    metrics: Metrics
+    address: Address
+    log: io.StringIO
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    async def user(self) -> User:
+        return User(*await asyncio.open_connection("127.0.0.1", self.address.port))
+
+    async def tunnel(self, host_port: str = "origin:443") -> tuple[User, MemoryTunnel]:
+        """An open tunnel: the user's end and the far end."""
+        user = await self.user()
+        user.send(connect_head(host_port))
+        tunnel = (await self.exit.asked()).open()
+        assert await user.head() == b"HTTP/1.1 200 Connection established"
+        return user, tunnel
+
+    async def gone(self) -> None:
+        """Waits until no connection is left."""
+        assert await self.users.drain(SECONDS) == 0
+
+
+@asynccontextmanager
+async def front(*, auth: Sequence[AuthItem] = (), **changes: Any) -> AsyncIterator[Front]:
+    """A listening client; `changes` are settings."""
+    settings = replace(SETTINGS, auth=tuple(auth), **changes)
+    metrics, exit, log = Metrics("client", settings), FakeExit(), io.StringIO()
+    authenticator = Authenticator(settings.auth, "CLIENT_AUTH_", metrics)
+    users = Users(settings, exit, Pages(metrics, None), authenticator, metrics, AccessLog(True, log))
+    try:
+        yield Front(users, exit, metrics, await users.listener.listen(settings.listen), log)
+    finally:
+        await users.listener.close()
+        await users.drain(0)
+        authenticator.close()
+
+
+def connect_head(host_port: str, *fields: str) -> bytes:
+    return "\r\n".join([f"CONNECT {host_port} HTTP/1.1", f"Host: {host_port}", *fields, "", ""]).encode()
+
+
+@dataclass(slots=True)
+class User:
+    """A user's program with one connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    def send_eof(self) -> None:
+        self.writer.write_eof()
+
+    def leave(self) -> None:
+        self.writer.close()
+
+    def reset(self) -> None:
+        """Closes with a TCP reset, as a program does that crashes with unread data."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+    async def head(self) -> bytes:
+        """The answer's head, without its end."""
+        async with asyncio.timeout(SECONDS):
+            return (await self.reader.readuntil(b"\r\n\r\n"))[:-4]
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """A whole answer up to the end of the connection: status, fields by lower-case names, body."""
+        first, *lines = (await self.head()).decode().split("\r\n")
+        fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        body = await self.rest()
+        self.leave()
+        return int(first.split(" ")[1]), fields, body
+
+    async def rest(self) -> bytes:
+        """Everything until the end."""
+        async with asyncio.timeout(SECONDS):
+            return await self.reader.read()
+
+    async def receive(self, size: int) -> bytes:
+        async with asyncio.timeout(SECONDS):
+            return await self.reader.readexactly(size)
