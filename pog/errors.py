@@ -93,7 +93,7 @@ class DialError(PogError):
     """The destination was not reached. `detail` is what the system said, or what would help; it may be empty."""
 
     def __init__(self, kind: DialKind, host_port: str, detail: str = "") -> None:
-        text = f"{host_port} {ERRORS[kind].summary}"
+        text = f"{host_port.strip() or repr(host_port)} {ERRORS[kind].summary}"
         super().__init__(f"{text}: {detail}" if detail else text)
         self.kind = kind
         self.host_port = host_port

@@ -22,6 +22,7 @@ from h2.stream import StreamInputs
 from hyperframe.exceptions import HyperframeError
 
 from pog.http2 import frames
+from pog.http2.hpack import check_fields
 from pog.http2.inbound import Inbound, Output
 from pog.http2.machine import Machine
 from pog.http2.scheduler import Scheduler, SendQueue
@@ -154,7 +155,12 @@ class Connection:
         self._wake(queue)
 
     def end(self, queue: SendQueue, trailers: Headers | None = None) -> None:
-        """Ends our direction after what is queued, with END_STREAM or with trailers."""
+        """Ends our direction after what is queued, with END_STREAM or with trailers.
+
+        Raises ValueError for trailers that may not be sent, before anything has changed.
+        """
+        if trailers:
+            check_fields(trailers)
         queue.ends = True
         queue.trailers = trailers or None
         if not queue.size:

@@ -127,7 +127,8 @@ class RememberingEncoder(Encoder):
 
 def _field(name: str, value: str) -> HeaderTuple:
     kind = NeverIndexedHeaderTuple if name in _NEVER_INDEXED else HeaderTuple
-    return kind(name.encode(), value.encode("latin-1"))
+    # White space around a value is illegal on the wire; as in h2, what we are given may have it.
+    return kind(name.encode(), value.strip(" \t").encode("latin-1"))
 
 
 def check_fields(headers: Headers) -> None:
@@ -138,7 +139,7 @@ def check_fields(headers: Headers) -> None:
             raise ValueError(f"illegal header name {name!r}")
         if name in _CONNECTION_FIELDS or (name == "te" and value != "trailers"):
             raise ValueError(f"header {name!r} belongs to a connection of HTTP/1.1")
-        if not _ILLEGAL_IN_VALUES.isdisjoint(value) or value != value.strip(" \t"):
+        if not _ILLEGAL_IN_VALUES.isdisjoint(value):
             raise ValueError(f"illegal value of header {name!r}")
         if name[0] != ":":
             regular = True
