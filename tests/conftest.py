@@ -36,10 +36,16 @@ class Pair:
 
 
 @pytest.fixture(scope="session")
-def pair() -> Iterator[Pair]:
-    """Both ends without authentication, shared by tests that leave nothing behind."""
-    server = pog.server()
-    with server.program:
-        client = pog.client(server.host_port)
-        with client.program:
-            yield Pair(client, server)
+def shared_server() -> Iterator[pog.End]:
+    """A server without authentication, for tests that leave nothing behind."""
+    end = pog.server()
+    with end.program:
+        yield end
+
+
+@pytest.fixture(scope="session")
+def pair(shared_server: pog.End) -> Iterator[Pair]:
+    """Both ends without authentication, for tests that leave nothing behind."""
+    end = pog.client(shared_server.host_port)
+    with end.program:
+        yield Pair(end, shared_server)

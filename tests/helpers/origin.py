@@ -9,8 +9,8 @@ import socket
 import struct
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -88,6 +88,13 @@ async def dialogue(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     writer.write(f"{len(data)} {hashlib.sha256(data).hexdigest()}".encode())
 
 
+async def farewell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Ends its own part at once with «bye», then reads on to the end."""
+    writer.write(b"bye")
+    writer.write_eof()
+    await silent(reader, writer)
+
+
 def reset_after(size: int) -> Handler:
     """Takes `size` bytes, then resets the connection."""
 
@@ -106,15 +113,31 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         pass
 
 
+def unused_port() -> int:
+    """A port on which nobody listens: held and released, so the kernel does not give it away soon."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+    return port
+
+
+@contextmanager
+def full_backlog() -> Iterator[str]:
+    """host:port of a listener that never accepts, its queue full: further SYNs are dropped, as by a silent host."""
+    with socket.socket() as listener, socket.socket() as first:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        first.connect(listener.getsockname())
+        yield "{}:{}".format(*listener.getsockname())
+
+
 @dataclass(slots=True)
 class Origin:
-    """A destination that listens; `live` counts its open connections, `received` says what some handlers keep."""
+    """A destination that listens; `live` counts its open connections, `accepted` all that there were."""
 
     host: str
     port: int
     live: int = 0
     accepted: int = 0
-    received: bytearray = field(default_factory=bytearray)
 
     @property
     def host_port(self) -> str:

@@ -24,10 +24,13 @@ class Original:
     """The original's handler: no half-close, an error at the first packet that it does not know."""
 
     metadata: list[dict[str, str]] = field(default_factory=list)
+    authorities: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def run(self, packets: Iterator[Packet], context: Any) -> Iterator[Packet]:
         self.metadata.append({key: value for key, value in context.invocation_metadata() if isinstance(value, str)})
+        # grpcio has no public name for the :authority of a call.
+        self.authorities.append(context._rpc_event.call_details.host.decode())
         first = next(packets)
         if first.WhichOneof("union") != "connect_request":
             self.faults.append(f"first packet: {first}")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.helpers import h2c
 from tests.helpers.process import Program
 from tests.helpers.user import Address, get, samples
-from tests.helpers.watch import descriptors, resident, threads
 
 if TYPE_CHECKING:
     import re
@@ -20,12 +20,14 @@ ANY_PORT = "127.0.0.1:0"
 LOOPBACK = "127.0.0.0/8,::1/128"
 GAUGE = "tunnelling_connections_total"
 
-_SERVER_LINE = r"(?i)(?:running on|server\b.*\bon) (?:https?://)?(127\.0\.0\.1|\[::1?\]):(\d+)"
-_CLIENT_LINE = r"(?i)(?:proxy\b|client\b.*\bon) (?:https?://)?(127\.0\.0\.1|\[::1?\]):(\d+)"
+_ADDRESS = r" (?:https?://)?(127\.0\.0\.1)?:(\d+)\b"
+_SERVER_LINE = rf"(?:^pog server on|^server on|Running on){_ADDRESS}"
+_CLIENT_LINE = rf"(?:^pog client on|^proxy){_ADDRESS}"
 
 
 def _address(found: re.Match[str]) -> Address:
-    return found[1].strip("[]"), int(found[2])
+    """Without a host it is every address."""
+    return found[1] or "127.0.0.1", int(found[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class End:
 
     program: Program
     address: Address
+    is_server: bool = False
 
     @property
     def host_port(self) -> str:
@@ -44,26 +47,14 @@ class End:
         return self.program.pid
 
     def metrics(self) -> dict[str, float]:
-        status, text = get(self.address, "/metrics")
+        """The server is asked over HTTP/2: Hypercorn keeps a connection of HTTP/1.1 for 5 s after its end."""
+        status, text = (h2c.get if self.is_server else get)(self.address, "/metrics")
         assert status == 200, text
         return samples(text)
 
     def tunnels(self) -> int:
         """The gauge of open tunnels."""
         return int(self.metrics()[GAUGE])
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """What one process holds: the same before and after, when nothing was left behind."""
-
-    descriptors: list[str]
-    threads: int
-    resident: int
-
-    @classmethod
-    def of(cls, pid: int) -> Footprint:
-        return cls(descriptors(pid), threads(pid), resident(pid))
 
 
 def server(env: dict[str, str] | None = None, *args: str) -> End:
@@ -86,15 +77,15 @@ def client(server_addr: str, env: dict[str, str] | None = None, *args: str) -> E
 
 def up(env: dict[str, str] | None = None, *args: str) -> tuple[End, End]:
     """`pog up`: the server and the client, in one process."""
-    defaults = {"SERVER_LISTEN": ANY_PORT, "CLIENT_LISTEN": ANY_PORT, "EGRESS_ALLOW": LOOPBACK, "STACKS": "1"}
-    client_end = _started([*POG, "up", *args], defaults | {"DRAIN_TIMEOUT": "1"} | (env or {}), _CLIENT_LINE)
-    return End(client_end.program, _address(client_end.program.wait_line(_SERVER_LINE))), client_end
+    defaults = {"CLIENT_LISTEN": ANY_PORT, "EGRESS_ALLOW": LOOPBACK, "STACKS": "1", "DRAIN_TIMEOUT": "1"}
+    client_end = _started([*POG, "up", *args], defaults | (env or {}), _CLIENT_LINE)
+    return End(client_end.program, _address(client_end.program.wait_line(_SERVER_LINE)), is_server=True), client_end
 
 
 def _started(command: list[str], env: dict[str, str], line: str) -> End:
     program = Program(command, env)
     try:
-        return End(program, _address(program.wait_line(line)))
+        return End(program, _address(program.wait_line(line)), is_server=line == _SERVER_LINE)
     except BaseException:
         program.kill()
         raise

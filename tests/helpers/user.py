@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import re
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
-
-from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,10 +137,11 @@ def get(address: Address, path: str, fields: Mapping[str, str] | None = None) ->
 
 
 def samples(text: str) -> dict[str, float]:
-    """Metrics in text form as `name{label="value",...}` (labels sorted) → value."""
+    """Metrics in text form as `name{label="value",...}` (labels sorted) → value; names as they stand there."""
     found = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
-            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    for line in text.splitlines():
+        if match := re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line):
+            name, labels, value = match.groups()
+            pairs = sorted(re.findall(r'\w+="(?:[^"\\]|\\.)*"', labels or ""))
+            found[f"{name}{{{','.join(pairs)}}}" if pairs else name] = float(value)
     return found
