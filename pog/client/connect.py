@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -145,5 +146,7 @@ async def _start_session(target: Target, sock: socket.socket, watch: Watch) -> S
 
 
 def _said(error: Exception) -> str:
-    """The system's words."""
+    """The system's words; asyncio's own for a failed connection are not them."""
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror | ssl.SSLError) and error.errno:
+        return os.strerror(error.errno)
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -148,6 +148,7 @@ class UserConnection(asyncio.Protocol):
     async def _connect(self, request: ConnectRequest) -> None:
         users = self._users
         user, code = "-", _USER_GONE
+        remote = self._remote()  # uvloop knows it no more once the user is gone
         self._began = time.perf_counter()
         try:
             authorization = request.proxy_authorization
@@ -161,7 +162,7 @@ class UserConnection(asyncio.Protocol):
             self._refuse(refusal)
         finally:
             self._task = None
-            users.log.tunnel(request.host_port, user, self._remote(), str(code))
+            users.log.tunnel(request.host_port, user, remote, str(code))
 
     def _established(self, tunnel: asyncio.Transport) -> None:
         """No await between the answer and the relay: nothing of the user can get lost in between."""
