@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # Streams on one connection, even if the peer takes more. The Go original's server announces 250, so nothing in the
 # field is used to more; and what one lost packet holds up, or one lost connection ends, stays small.
 STREAMS_PER_CONNECTION = 250
-# Another connection is dialled when the free streams of all are fewer than this share of one connection's.
+# Another connection is dialled when the free streams of all are down to this share of one connection's.
 _RESERVE = 0.1
 _MAX_DIALS_AT_ONCE = 8
 _MAX_CONNECTIONS = 200
@@ -203,7 +203,7 @@ class Pool(Generic[S]):
                 rank = (member.session is avoid, member.old, member.session.active)
                 if best is None or rank < best_rank:
                     best, best_rank = member, rank
-        if free - 1 < self._streams_per_connection * _RESERVE:
+        if free <= self._reserve:
             self._tend()
         if best is None:
             return None
@@ -240,6 +240,11 @@ class Pool(Generic[S]):
 
     # Connections.
 
+    @property
+    def _reserve(self) -> int:
+        """With no more free streams than this it is time for another connection."""
+        return int(self._streams_per_connection * _RESERVE)
+
     def _tend(self) -> None:
         """Dials as many as are needed now, or sets a timer for when it is time."""
         if self._closed:
@@ -272,7 +277,7 @@ class Pool(Generic[S]):
         if not fresh:
             return 1
         free = sum(member.free for member in fresh)
-        missing = len(self._waiters) + self._streams_per_connection * _RESERVE - free
+        missing = len(self._waiters) + self._reserve + 1 - free
         if missing <= 0:
             return 0
         room = _MAX_CONNECTIONS - len(self._members)

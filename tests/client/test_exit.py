@@ -1,0 +1,363 @@
+"""One exit over a real connection to a scripted server."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from grpclib.const import Status
+from h2.errors import ErrorCodes
+
+from pog.client.call import TunnelRefused
+from pog.client.exit import Exit
+from pog.errors import ExitUnavailable
+from pog.http2.config import SessionConfig
+from pog.metrics import Metrics
+from pog.proto.grpcproxy_pb2 import HalfClose, Packet
+from pog.values import Address, Login
+from tests.client.server import HEAD, Call, Server, serving
+from tests.client.support import SECONDS, SETTINGS, run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from tests.helpers.tls import Authority
+
+
+@asynccontextmanager
+async def exit_to(address: Address, **changes: Any) -> AsyncIterator[Exit]:
+    settings = replace(SETTINGS, server_addr=address, **changes)
+    exit = Exit(settings, Metrics("client", settings))
+    exit.start()
+    try:
+        yield exit
+    finally:
+        await exit.close()
+
+
+class Received(asyncio.Protocol):
+    """Takes what comes down a tunnel."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.eof = asyncio.Event()
+        self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self._came = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        self._came.set()
+
+    def eof_received(self) -> bool:
+        self.eof.set()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(exc)
+
+    async def until(self, size: int) -> bytes:
+        async with asyncio.timeout(SECONDS):
+            while len(self.data) < size:
+                self._came.clear()
+                await self._came.wait()
+        return bytes(self.data)
+
+
+def test_a_tunnel_carries_bytes_both_ways_and_ends() -> None:
+    async def main() -> None:
+        async with serving() as server, exit_to(server.address) as exit:
+            opening = asyncio.create_task(exit.open_tunnel("example.com:443"))
+            call = await server.call()
+            assert await call.accept() == "example.com:443"
+            tunnel, received = await opening, Received()
+            tunnel.set_protocol(received)
+            tunnel.write(b"up")
+            assert (await call.receive()).payload == b"up"
+            await call.send(Packet(payload=b"down"))
+            assert await received.until(4) == b"down"
+            tunnel.write_eof()
+            assert await call.stream.recv_data(5) == b""
+            await call.send(Packet(half_close=HalfClose()))
+            await call.end(Status.OK)
+            async with asyncio.timeout(SECONDS):
+                await received.eof.wait()
+                assert await received.lost is None
+
+    run(main())
+
+
+def test_bytes_right_behind_the_answer_are_not_lost() -> None:
+    async def main() -> None:
+        async with serving() as server, exit_to(server.address) as exit:
+            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            call = await server.call()
+            await call.accept()
+            await call.send(Packet(payload=b"a banner"))
+            await call.send(Packet(payload=b" in two parts"))
+            tunnel, received = await opening, Received()
+            tunnel.set_protocol(received)
+            assert await received.until(21) == b"a banner in two parts"
+            tunnel.abort()
+            await received.lost
+
+    run(main())
+
+
+def test_what_a_call_says_about_itself() -> None:
+    async def main() -> None:
+        settings = {"pog_auth": Login("me", "secret"), "server_host": "pog.example.com"}
+        async with serving() as server, exit_to(server.address, **settings) as exit:
+            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            call = await server.call()
+            assert call.headers.pop("user-agent").startswith("pog/")
+            assert call.headers == {
+                ":method": "POST",
+                ":scheme": "http",
+                ":path": "/HTTPProxy/Run",
+                ":authority": "pog.example.com",
+                "te": "trailers",
+                "content-type": "application/grpc",
+                "pog-abilities": "half-close",
+                "authorization": "Basic bWU6c2VjcmV0",
+            }
+            await call.accept()
+            (await opening).abort()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("answer", "http_status", "text", "kind"),
+    [
+        (
+            lambda call: call.refuse(502, "no such host", Status.NOT_FOUND),
+            502,
+            "no such host",
+            "destination_unavailable",
+        ),
+        (lambda call: call.refuse(504, "late", Status.OK), 504, "late", "connection_timeout"),
+        (lambda call: call.refuse(200, "odd", Status.OK), 500, "odd", "proxy_internal_error"),
+        (lambda call: call.fail(Status.UNAVAILABLE, "full"), 503, "UNAVAILABLE: full", "destination_unavailable"),
+        (lambda call: call.fail(Status.UNAUTHENTICATED), 503, "CLIENT_POG_AUTH", "proxy_configuration_error"),
+        (lambda call: call.fail(Status.INTERNAL, "a%20bug"), 500, "INTERNAL: a bug", "proxy_internal_error"),
+        (lambda call: answered_late(call, Status.UNAVAILABLE), 503, "UNAVAILABLE", "destination_unavailable"),
+        (lambda call: wrong_packet(call), 500, "got wrong packet type: payload", "proxy_internal_error"),
+        (lambda call: raw(call, HEAD, b"\0\0\0\0\x02\xff\xff"), 500, "not a gRPC message", "proxy_internal_error"),
+        (lambda call: raw(call, HEAD, b"\1\0\0\0\0"), 500, "not a gRPC message", "proxy_internal_error"),
+        (lambda call: raw(call, HEAD, b"\0\xff\xff\xff\xff"), 500, "not a gRPC message", "proxy_internal_error"),
+        (lambda call: raw(call, [(":status", "502")], b""), 503, "HTTP status 502", "destination_unavailable"),
+        (lambda call: raw(call, [(":status", "404")], b""), 500, "HTTP status 404", "proxy_internal_error"),
+        (lambda call: raw(call, [(":status", "200")], b""), 500, "no content type", "proxy_internal_error"),
+        (lambda call: call.stream.reset(ErrorCodes.INTERNAL_ERROR), 500, "reset", "proxy_internal_error"),
+    ],
+)
+def test_why_a_tunnel_was_not_opened(
+    answer: Callable[[Call], Awaitable[None]], http_status: int, text: str, kind: str
+) -> None:
+    async def main() -> None:
+        async with serving() as server, exit_to(server.address) as exit:
+            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            await answer(await server.call())
+            with pytest.raises(TunnelRefused) as caught:
+                await opening
+            refusal = caught.value.refusal
+            assert (refusal.status, refusal.error) == (http_status, kind)
+            assert text in refusal.text
+
+    run(main())
+
+
+async def answered_late(call: Call, status: Status) -> None:
+    await call.stream.send_headers(HEAD)
+    await call.end(status)
+
+
+async def wrong_packet(call: Call) -> None:
+    await call.stream.send_headers(HEAD)
+    await call.send(Packet(payload=b"?"))
+
+
+async def raw(call: Call, headers: list[tuple[str, str]], data: bytes) -> None:
+    await call.stream.send_headers(headers)
+    await call.stream.send_data(data)
+
+
+def test_a_refused_stream_is_tried_once_more() -> None:
+    async def main() -> None:
+        async with serving() as server, exit_to(server.address) as exit:
+            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            await (await server.call()).stream.reset(ErrorCodes.REFUSED_STREAM)
+            await (await server.call()).accept()
+            (await opening).abort()
+            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            for _ in range(2):
+                await (await server.call()).stream.reset(ErrorCodes.REFUSED_STREAM)
+            with pytest.raises(ExitUnavailable):
+                await opening
+
+    run(main())
+
+
+def test_a_connection_that_dies_under_the_request_is_replaced() -> None:
+    async def main() -> None:
+        async with serving() as server, exit_to(server.address) as exit:
+            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            await server.call()
+            (await server.accepted()).abort("a fault")
+            await (await server.call()).accept()
+            (await opening).abort()
+            assert len(server.sessions) == 2
+
+    run(main())
+
+
+def test_after_goaway_tunnels_go_on_and_new_ones_take_another_connection() -> None:
+    async def main() -> None:
+        async with serving() as server, exit_to(server.address) as exit:
+            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            old = await server.call()
+            await old.accept()
+            tunnel, received = await opening, Received()
+            tunnel.set_protocol(received)
+            first = await server.accepted()
+            first.drain()
+            second = await server.accepted()
+            opening = asyncio.create_task(exit.open_tunnel("h:2"))
+            new = await server.call()
+            assert new.stream.connection is second
+            await new.accept()
+            (await opening).abort()
+            await old.send(Packet(payload=b"still here"))
+            assert await received.until(10) == b"still here"
+            tunnel.abort()
+            await received.lost
+            async with asyncio.timeout(SECONDS):
+                await first.closed
+
+    run(main())
+
+
+def test_more_tunnels_than_one_connection_has_streams() -> None:
+    async def main() -> None:
+        async with serving(config=SessionConfig(max_concurrent_streams=10)) as server, exit_to(server.address) as exit:
+            serving_all = asyncio.create_task(accept_all(server))
+            tunnels = await asyncio.gather(*(exit.open_tunnel(f"h:{port}") for port in range(1, 41)))
+            assert len(server.sessions) >= 4
+            serving_all.cancel()
+            await asyncio.gather(serving_all, return_exceptions=True)
+            for tunnel in tunnels:
+                tunnel.abort()
+
+    async def accept_all(server: Server) -> None:
+        while True:
+            await (await server.call()).accept()
+
+    run(main())
+
+
+def test_a_cancelled_handshake_resets_its_stream() -> None:
+    async def main() -> None:
+        async with serving() as server, exit_to(server.address) as exit:
+            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            call = await server.call()
+            opening.cancel()
+            async with asyncio.timeout(SECONDS):
+                assert "0x8" in str(await call.stream.wait_lost())
+            assert not server.sessions[0].streams
+
+    run(main())
+
+
+def test_an_exit_that_is_down_says_why_and_comes_back() -> None:
+    async def main() -> None:
+        async with serving() as server:
+            address = server.address
+        async with exit_to(address, exit_wait=0.3) as exit:
+            with pytest.raises(ExitUnavailable, match="(?i)refused"):
+                await exit.open_tunnel("h:1")
+            async with serving(port=address.port) as server:
+                opening = asyncio.create_task(patient(exit))
+                await (await server.call()).accept()
+                (await opening).abort()
+
+    async def patient(exit: Exit) -> asyncio.Transport:
+        while True:
+            try:
+                return await exit.open_tunnel("h:1")
+            except ExitUnavailable:
+                continue
+
+    run(main())
+
+
+def test_a_server_that_does_not_speak_http2_is_named_so() -> None:
+    async def main() -> None:
+        async def http1(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(100)
+            writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            writer.close()
+
+        listener = await asyncio.start_server(http1, "127.0.0.1", 0)
+        address = Address("127.0.0.1", listener.sockets[0].getsockname()[1])
+        async with exit_to(address, exit_wait=0.3) as exit:
+            with pytest.raises(ExitUnavailable, match="does not speak HTTP/2"):
+                await exit.open_tunnel("h:1")
+        listener.close()
+
+    run(main())
+
+
+def test_tls_with_the_systems_authorities(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+
+    async def main() -> None:
+        async with serving(tls=authority.server_context("h2")) as server:
+            async with exit_to(server.address, insecure=False, server_host="localhost:443") as exit:
+                opening = asyncio.create_task(exit.open_tunnel("h:1"))
+                call = await server.call()
+                assert (call.headers[":scheme"], call.headers[":authority"]) == ("https", "localhost:443")
+                await call.accept()
+                (await opening).abort()
+            async with exit_to(server.address, insecure=False, server_host="wrong.example", exit_wait=0.3) as exit:
+                with pytest.raises(ExitUnavailable, match=r"certificate is not good for wrong\.example"):
+                    await exit.open_tunnel("h:1")
+
+    run(main())
+
+
+def test_tls_of_an_unknown_authority_only_when_told_so(authority: Authority) -> None:
+    async def main() -> None:
+        async with serving(tls=authority.server_context("h2")) as server:
+            async with exit_to(server.address, insecure=False, exit_wait=0.3) as exit:
+                with pytest.raises(ExitUnavailable, match="certificate is not good for 127"):
+                    await exit.open_tunnel("h:1")
+            async with exit_to(server.address, insecure=False, skip_verify=True) as exit:
+                opening = asyncio.create_task(exit.open_tunnel("h:1"))
+                await (await server.call()).accept()
+                (await opening).abort()
+
+    run(main())
+
+
+def test_a_page_of_the_server() -> None:
+    async def main() -> None:
+        async with serving() as server, exit_to(server.address) as exit:
+            fetching = asyncio.create_task(exit.fetch("/metrics"))
+            call = await server.call()
+            assert (call.headers[":method"], call.headers[":path"]) == ("GET", "/metrics")
+            await call.stream.send_headers([(":status", "200")])
+            await call.stream.send_data(b"one\n")
+            await call.stream.send_data(b"two\n", end_stream=True)
+            assert await fetching == (200, b"one\ntwo\n")
+            fetching = asyncio.create_task(exit.fetch("/metrics"))
+            call = await server.call()
+            await call.stream.send_headers([(":status", "200")])
+            await call.stream.send_data(b"one\n")
+            await call.stream.sent()
+            await call.stream.reset(ErrorCodes.INTERNAL_ERROR)
+            assert await fetching == (200, None)
+
+    run(main())

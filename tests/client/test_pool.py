@@ -1,0 +1,338 @@
+"""The pool, with connections and dials played by the test."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from pog.client import pool as pool_module
+from pog.client.backoff import Backoff
+from pog.client.pool import Limits, Pool
+from pog.errors import ExitUnavailable
+from tests.client.support import SECONDS, run
+
+
+@dataclass(eq=False)
+class FakeSession:
+    limit: int = 100
+    active: int = 0
+    draining: bool = False
+    aborted: str = ""
+
+    @property
+    def capacity(self) -> int:
+        return self.limit - self.active
+
+    def drain(self) -> None:
+        self.draining = True
+
+    def abort(self, reason: str) -> None:
+        self.aborted = reason
+
+
+@dataclass
+class Dials:
+    """Each dial waits for the test's answer."""
+
+    started: asyncio.Queue[asyncio.Future[FakeSession]] = field(default_factory=asyncio.Queue)
+    count: int = 0
+
+    async def dial(self) -> FakeSession:
+        answer: asyncio.Future[FakeSession] = asyncio.get_running_loop().create_future()
+        self.count += 1
+        self.started.put_nowait(answer)
+        return await answer
+
+    async def next(self) -> asyncio.Future[FakeSession]:
+        async with asyncio.timeout(SECONDS):
+            return await self.started.get()
+
+    async def connect(self, limit: int = 100) -> FakeSession:
+        """Lets the next dial succeed, and the pool take note."""
+        session = FakeSession(limit)
+        (await self.next()).set_result(session)
+        await turns()
+        return session
+
+    async def fail(self, reason: str = "refused") -> None:
+        (await self.next()).set_exception(ExitUnavailable(reason))
+        await turns()
+
+
+async def turns() -> None:
+    """Lets everything that is ready run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def open_stream(pool: Pool[FakeSession]) -> FakeSession:
+    session = await pool.acquire()
+    session.active += 1
+    return session
+
+
+def waiting_gauge() -> Gauge:
+    return Gauge("waiting", "", registry=CollectorRegistry())
+
+
+def quick(wait: float = SECONDS, age: float = 0, waiters: int = 1000) -> Limits:
+    return Limits(wait, age, Backoff(base=0.01, maximum=0.02), hurry=0.01, waiters=waiters)
+
+
+def make(dials: Dials, limits: Limits | None = None, waiting: Gauge | None = None) -> Pool[FakeSession]:
+    pool = Pool("west", dials.dial, limits or quick(), waiting or waiting_gauge())
+    pool.start()
+    return pool
+
+
+def test_one_connection_is_kept_open_and_redialled_when_lost() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials)
+        first = await dials.connect()
+        assert await pool.acquire() is first
+        assert dials.count == 1
+        pool.lost(first, "reset")
+        second = await dials.connect()
+        assert await pool.acquire() is second
+        await pool.close()
+        assert second.aborted
+
+    run(main())
+
+
+def test_failed_dials_are_repeated_with_back_off_until_one_succeeds(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials)
+        for _ in range(3):
+            await dials.fail("connection refused")
+        session = await dials.connect()
+        assert await pool.acquire() is session
+        await pool.close()
+
+    run(main())
+    said = [record.getMessage() for record in caplog.records if "connection refused" in record.getMessage()]
+    assert len(said) == 1, "an outage is one line in the log"
+
+
+def test_a_request_waits_for_the_connection_and_gets_the_reason_when_none_comes() -> None:
+    async def main() -> None:
+        dials, waiting = Dials(), waiting_gauge()
+        pool = make(dials, quick(wait=0.1), waiting)
+        request = asyncio.create_task(pool.acquire())
+        await dials.fail("connection refused")
+        assert next(iter(waiting.collect())).samples[0].value == 1
+        with pytest.raises(ExitUnavailable, match=r"west: no connection within 0\.1 s: connection refused"):
+            await request
+        assert next(iter(waiting.collect())).samples[0].value == 0
+        await pool.close()
+
+    run(main())
+
+
+def test_a_waiting_request_does_not_wait_for_a_long_back_off() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials, Limits(SECONDS, 0, Backoff(base=3600, maximum=3600), hurry=0.01))
+        await dials.fail()
+        request = asyncio.create_task(pool.acquire())
+        await dials.fail()
+        session = await dials.connect()
+        assert await request is session
+        await pool.close()
+
+    run(main())
+
+
+def test_too_many_waiting_requests_are_refused_at_once() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials, quick(waiters=2))
+        waiting = [asyncio.create_task(pool.acquire()) for _ in range(2)]
+        await turns()
+        with pytest.raises(ExitUnavailable, match="2 requests wait already"):
+            await pool.acquire()
+        await pool.close()
+        for request in waiting:
+            with pytest.raises(ExitUnavailable, match="shutting down"):
+                await request
+
+    run(main())
+
+
+def test_requests_wait_in_order_and_one_that_gives_up_passes_its_turn_on() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials)
+        session = await dials.connect(limit=1)
+        session.active = 1
+        served: list[int] = []
+
+        async def request(number: int) -> None:
+            await open_stream(pool)
+            served.append(number)
+
+        tasks = [asyncio.create_task(request(number)) for number in range(3)]
+        await turns()
+        tasks[0].cancel()
+        for expected in ([1], [1, 2]):
+            session.active -= 1
+            pool.stream_ended()
+            await turns()
+            assert served == expected
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await pool.close()
+
+    run(main())
+
+
+def test_another_connection_is_dialled_before_the_streams_run_out() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials)
+        first = await dials.connect(limit=100)
+        first.active = 89
+        assert await pool.acquire() is first
+        assert dials.count == 1
+        first.active = 90
+        assert await pool.acquire() is first
+        second = await dials.connect(limit=100)
+        assert await pool.acquire() is second, "the one with the fewest streams"
+        assert dials.count == 2
+        await pool.close()
+
+    run(main())
+
+
+def test_a_burst_dials_as_many_as_it_needs_at_once() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials)
+        first = await dials.connect(limit=100)
+        first.active = 100
+        requests = [asyncio.create_task(open_stream(pool)) for _ in range(250)]
+        await turns()
+        assert dials.count == 1 + 3
+        for _ in range(3):
+            await dials.connect(limit=100)
+        sessions = {await request for request in requests}
+        assert sorted(session.active for session in sessions) == [50, 100, 100]
+        await pool.close()
+
+    run(main())
+
+
+def test_no_connection_gets_more_streams_than_our_own_limit() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials)
+        first = await dials.connect(limit=2**31)
+        first.active = pool_module.STREAMS_PER_CONNECTION
+        request = asyncio.create_task(pool.acquire())
+        second = await dials.connect()
+        assert await request is second
+        await pool.close()
+
+    run(main())
+
+
+def test_a_connection_that_the_server_retires_gets_no_streams_and_is_replaced() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials)
+        first = await dials.connect()
+        first.active = 5
+        first.draining = True
+        pool.draining(first)
+        second = await dials.connect()
+        assert await pool.acquire() is second
+        pool.lost(first, "drained")
+        assert dials.count == 2
+        assert not first.aborted
+        await pool.close()
+
+    run(main())
+
+
+def test_an_old_connection_serves_until_its_successor_is_there() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials, quick(age=0.01))
+        first = await dials.connect()
+        successor = await dials.next()
+        assert await pool.acquire() is first
+        assert not first.draining
+        second = FakeSession()
+        successor.set_result(second)
+        await turns()
+        assert first.draining
+        assert not first.aborted
+        assert await pool.acquire() is second
+        await pool.close()
+
+    run(main())
+
+
+def test_a_server_that_ends_connections_at_once_is_not_dialled_in_a_loop() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials, Limits(SECONDS, 0, Backoff(base=3600, maximum=3600), hurry=3600))
+        session = await dials.connect()
+        pool.lost(session, "closed by the peer")
+        await turns()
+        assert dials.count == 1
+        await pool.close()
+
+    run(main())
+
+
+def test_a_connection_that_refused_is_avoided_when_there_is_another() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials)
+        only = await dials.connect(limit=10)
+        assert await pool.acquire(avoid=only) is only
+        only.active = 9
+        await pool.acquire()
+        other = await dials.connect()
+        other.active = 50
+        assert await pool.acquire(avoid=only) is other
+        await pool.close()
+
+    run(main())
+
+
+def test_what_a_burst_left_over_is_closed_when_nobody_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_LOOK_INTERVAL", 0.01)
+
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials)
+        first = await dials.connect()
+        first.active = 95
+        await pool.acquire()
+        second = await dials.connect()
+        first.active = 0
+        gone = asyncio.Event()
+        second.drain = gone.set  # type: ignore[method-assign]
+        async with asyncio.timeout(SECONDS):
+            await gone.wait()
+        assert not first.draining
+        await pool.close()
+
+    run(main())
+
+
+def test_closing_ends_dials_and_takes_no_connection_that_comes_late() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials)
+        dial = await dials.next()
+        await pool.close()
+        assert dial.cancelled()
+
+    run(main())
