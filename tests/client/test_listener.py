@@ -1,0 +1,101 @@
+"""Accepting up to a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import cast
+
+import pytest
+
+from pog.client.listener import Listener
+from pog.values import Address
+from tests.client.support import ANY_PORT, SECONDS, run
+
+
+class Counted(asyncio.Protocol):
+    """Says its number to whoever connects."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._owner.listener.entered()
+        cast("asyncio.Transport", transport).write(b"x")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._owner.listener.left()
+
+
+class Owner:
+    def __init__(self, limit: int) -> None:
+        self.listener = Listener(lambda: Counted(self), limit)
+
+
+async def accepted(address: Address, host: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection(host, address.port)
+    async with asyncio.timeout(SECONDS):
+        assert await reader.readexactly(1) == b"x"
+    return reader, writer
+
+
+def test_at_the_limit_new_connections_wait_until_others_end(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        owner = Owner(limit=4)
+        address = await owner.listener.listen(ANY_PORT)
+        for _ in range(2):
+            users = [await accepted(address) for _ in range(4)]
+            waiting = asyncio.create_task(accepted(address))
+            done, _ = await asyncio.wait({waiting}, timeout=0.1)
+            assert not done
+            for _, writer in users:
+                writer.close()
+            _, writer = await waiting
+            writer.close()
+            await writer.wait_closed()
+        await owner.listener.close()
+
+    run(main())
+    assert "4 connections, the limit" in caplog.text
+
+
+def test_without_a_host_both_families_are_taken() -> None:
+    async def main() -> None:
+        owner = Owner(limit=10)
+        address = await owner.listener.listen(Address("", 0))
+        assert address.port
+        hosts = ["127.0.0.1", "::1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
+        for host in hosts:
+            _, writer = await accepted(address, host)
+            writer.close()
+            await writer.wait_closed()
+        await owner.listener.close()
+
+    run(main())
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    async def main() -> None:
+        first, second = Owner(1), Owner(1)
+        address = await first.listener.listen(ANY_PORT)
+        with pytest.raises(OSError, match=f"127.0.0.1:{address.port}"):
+            await second.listener.listen(address)
+        await second.listener.close()
+        await first.listener.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("limit", [1, 10])
+def test_after_close_nobody_gets_in(limit: int) -> None:
+    async def main() -> None:
+        owner = Owner(limit)
+        address = await owner.listener.listen(ANY_PORT)
+        _, writer = await accepted(address)
+        await owner.listener.close()
+        with pytest.raises(OSError):
+            await accepted(address)
+        writer.close()
+        await writer.wait_closed()
+
+    run(main())

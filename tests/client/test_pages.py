@@ -1,0 +1,119 @@
+"""What the client's own port shows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from pog.client import pages as pages_module
+from pog.client.pages import Pages
+from pog.errors import ExitUnavailable, PogError
+from pog.front.http1 import PageRequest
+from pog.metrics import Metrics
+from tests.client.support import SETTINGS, front, run
+
+
+class FakeServer:
+    """Answers a fetch with what it was made with."""
+
+    def __init__(self, answer: tuple[int, bytes | None] | PogError | None) -> None:
+        self.answer = answer
+        self.asked = 0
+
+    async def fetch(self, path: str) -> tuple[int, bytes | None]:
+        assert path == "/metrics"
+        self.asked += 1
+        if self.answer is None:
+            await asyncio.Event().wait()
+        if isinstance(self.answer, PogError):
+            raise self.answer
+        assert self.answer is not None
+        return self.answer
+
+
+def get(pages: Pages, target: str, method: str = "GET", **fields: str) -> tuple[int, dict[str, str], str]:
+    request = PageRequest(method, target, tuple(fields.items()), "1.1")
+    head, _, body = run(pages.answer(request)).decode().partition("\r\n\r\n")
+    first, *lines = head.split("\r\n")
+    return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
+
+
+def make(server: FakeServer | None = None, tunnels: int = 1) -> tuple[Pages, Metrics]:
+    metrics = Metrics("client", SETTINGS)
+    for _ in range(tunnels):
+        metrics.tunnels.inc()
+    return Pages(metrics, server), metrics
+
+
+def test_metrics_in_the_form_that_is_asked_for() -> None:
+    pages, _ = make()
+    status, fields, body = get(pages, "/metrics?x=1")
+    assert (status, fields["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert "\ntunnelling_connections_total 1.0\n" in body
+    assert not body.endswith("# EOF\n")
+    status, fields, body = get(pages, "/metrics", accept="application/openmetrics-text;version=1.0.0")
+    assert fields["content-type"].startswith("application/openmetrics-text")
+    assert body.endswith("# EOF\n")
+
+
+def test_other_pages() -> None:
+    pages, _ = make()
+    assert "HTTP proxy" in get(pages, "/")[2]
+    assert get(pages, "/nothing")[0] == 404
+    assert get(pages, "*", "OPTIONS")[0] == 404
+    status, fields, _ = get(pages, "/metrics", "POST")
+    assert (status, fields["allow"]) == (405, "get, head")
+    status, fields, body = get(pages, "/", "HEAD")
+    assert (status, body) == (200, "")
+    assert int(fields["content-length"]) > 100
+
+
+def test_the_servers_metrics_come_behind_ours() -> None:
+    server = FakeServer((200, b"server_side 7\n"))
+    pages, metrics = make(server)
+    _, fields, body = get(pages, "/metrics", accept="application/openmetrics-text")
+    assert fields["content-type"].startswith("text/plain")
+    assert body.endswith("server_side 7\n")
+    assert metrics.registry.get_sample_value("server_client_metrics_mux_errors_total", {"name": "ok"}) == 1
+
+
+def test_without_a_tunnel_the_server_is_not_asked() -> None:
+    server = FakeServer((200, b"server_side 7\n"))
+    pages, _ = make(server, tunnels=0)
+    assert "server_side" not in get(pages, "/metrics")[2]
+    assert server.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [(ExitUnavailable("down"), "GET"), ((404, b"?"), "not_2XX"), ((200, None), "copy"), (None, "GET")],
+)
+def test_what_can_go_wrong_with_them_is_counted(
+    answer: tuple[int, bytes | None] | PogError | None,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(pages_module, "_FETCH_TIMEOUT", 0.01)
+    pages, metrics = make(FakeServer(answer))
+    with caplog.at_level(logging.WARNING):
+        status, _, body = get(pages, "/metrics")
+    assert status == 200
+    assert "tunnelling_connections_total" in body
+    assert metrics.registry.get_sample_value("server_client_metrics_mux_errors_total", {"name": name}) == 1
+    assert "cannot append the server's metrics" in caplog.text
+
+
+def test_they_are_on_the_proxys_own_port_without_credentials() -> None:
+    async def main() -> None:
+        async with front() as here:
+            for request, status in ((b"GET / HTTP/1.0\r\n\r\n", 200), (b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n", 404)):
+                user = await here.user()
+                user.send(request)
+                user.send_eof()
+                assert (await user.answer())[0] == status
+            await here.gone()
+
+    run(main())
