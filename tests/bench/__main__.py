@@ -24,15 +24,14 @@ def main() -> None:
     given = options(__doc__ or "", rounds=3).parse_args()
     scale, rounds = (QUICK, 1) if given.quick else (FULL, given.rounds)
     chosen, contestants = pick(measures(scale), given.only), pick_contestants(given.contestants)
-    names = [contestant.name for contestant in contestants]
-    results = Results()
+    results = Results([contestant.name for contestant in contestants])
     with tempfile.TemporaryDirectory(prefix="pog-bench-") as folder:
         programs = compile_programs(Path(folder))
         with origin_on(LOOPBACK, LOOPBACK, programs, Path(folder)) as ground:
             for number in range(1, rounds + 1):
                 say(f"round {number} of {rounds}")
                 one_round(chosen, contestants, ground, results)
-    conclude(results, [row for measure in chosen for row in measure.rows], names, rounds, given.json)
+    conclude(results, [row for measure in chosen for row in measure.rows], rounds, given.json)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,10 @@ START_PATIENCE = 20  # seconds until a tunnel through a fresh contestant must wo
 PORTS = range(20000, 32000)  # below the ephemeral ports of Linux: no outgoing connection takes one in between
 
 
+class StartError(BenchError):
+    """A contestant does not work; the text ends with what it said."""
+
+
 class Answer(TypedDict, total=False):
     """A line of the load generator; which keys there are depends on the mode."""
 
@@ -117,14 +121,14 @@ class Entrant:
         return self.answer(process)
 
     def await_tunnel(self, logs: Mapping[str, Path]) -> None:
-        """Waits until a tunnel echoes a byte; raises BenchError when a side ends, or after START_PATIENCE seconds."""
+        """Waits until a tunnel echoes a byte; raises StartError when a side ends, or after START_PATIENCE seconds."""
         deadline = time.monotonic() + START_PATIENCE
         while not self.load("wait", seconds=2)["alive"]:
             ended = [side for side, process in self.sides().items() if process.poll() is not None]
             if ended or time.monotonic() > deadline:
                 why = f"{' and '.join(ended)} ended" if ended else f"no tunnel within {START_PATIENCE} s"
                 said = "".join(f"\n{side}: {text}" for side, log in logs.items() if (text := tail(log)))
-                raise BenchError(f"{why}: {self.problems}{said}\n")
+                raise StartError(f"{why}: {self.problems}{said}\n")
         self.problems.clear()
 
     def cpu(self) -> dict[str, float]:
@@ -142,7 +146,7 @@ class Entrant:
 
 @contextlib.contextmanager
 def entered(contestant: Contestant, ground: Ground, *, bulk: bool) -> Iterator[Entrant]:
-    """Starts a contestant for the time of the block, once a tunnel through it has echoed a byte; raises BenchError."""
+    """Starts a contestant for the time of the block, once a tunnel through it has echoed a byte; raises StartError."""
     near, far = ground.near, ground.far
     origin = f"127.0.0.1:{ground.origin_port}"
     plan = Plan(f"127.0.0.1:{free_port()}", f"{far.address}:{free_port()}", origin, ground.folder, bulk)

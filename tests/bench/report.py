@@ -16,6 +16,7 @@ NONE = "–"
 class Results:
     """Samples by row and contestant, in the order of the rounds, and what went wrong on the way."""
 
+    contestants: Sequence[str]
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -37,33 +38,34 @@ class Results:
         return ours / theirs if ours is not None and theirs is not None and round(theirs, digits) else None
 
     def verdict(self, row: Row) -> str:
-        """PASS or MISS for pog; empty where the row has no floor or the figures are not there."""
-        if row.floor is None:
+        """PASS or MISS for pog, which misses a floor without a figure too; empty where there is nothing to compare."""
+        relative = row.floor is not None and row.floor.of_yardstick
+        if row.floor is None or OURS not in self.contestants or (relative and YARDSTICK not in self.contestants):
             return ""
-        value = self.ratio(row.key, row.digits) if row.floor.of_yardstick else self.median(row.key, OURS)
+        value = self.ratio(row.key, row.digits) if relative else self.median(row.key, OURS)
         if value is None:
-            return ""
+            return "MISS"
         reached = value >= row.floor.value if row.floor.bound is Bound.AT_LEAST else value <= row.floor.value
         return "PASS" if reached else "MISS"
 
 
-def table(results: Results, rows: Iterable[Row], contestants: Sequence[str]) -> str:
+def table(results: Results, rows: Iterable[Row]) -> str:
     """Medians of the rounds as a markdown table."""
-    lines = [_line("work", "floor", *contestants, f"{OURS} / {YARDSTICK}", "")]
-    lines.append(_line("---", "---", *("---:" for _ in contestants), "---:", "---"))
+    lines = [_line("work", "floor", *results.contestants, f"{OURS} / {YARDSTICK}", "")]
+    lines.append(_line("---", "---", *("---:" for _ in results.contestants), "---:", "---"))
     for row in rows:
-        medians = (_number(results.median(row.key, name), row.digits) for name in contestants)
+        medians = (_number(results.median(row.key, name), row.digits) for name in results.contestants)
         ratio = _number(results.ratio(row.key, row.digits), 2)
         lines.append(_line(row.title, _floor(row.floor), *medians, ratio, results.verdict(row)))
     return "\n".join(lines)
 
 
-def spread(results: Results, rows: Iterable[Row], contestants: Sequence[str]) -> str:
+def spread(results: Results, rows: Iterable[Row]) -> str:
     """Lowest and highest of the rounds, as a markdown table: what a difference between two medians is worth."""
-    lines = [_line("lowest to highest", *contestants), _line("---", *("---:" for _ in contestants))]
+    lines = [_line("lowest to highest", *results.contestants), _line("---", *("---:" for _ in results.contestants))]
     for row in rows:
         cells = []
-        for name in contestants:
+        for name in results.contestants:
             values = results.samples.get(row.key, {}).get(name)
             cells.append(f"{_number(min(values), row.digits)} … {_number(max(values), row.digits)}" if values else NONE)
         lines.append(_line(row.title, *cells))

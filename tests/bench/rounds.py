@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.contestants import DEFAULT, Contestant, choose
-from tests.bench.ground import Ground, entered
+from tests.bench.ground import Ground, StartError, entered
 from tests.bench.measures import Measure, Row
 from tests.bench.programs import BenchError
 from tests.bench.report import Results, save, spread, summary, table
@@ -65,8 +65,10 @@ def one_round(
                 with entered(contestant, ground, bulk=measure.bulk) as entrant:
                     figures = measure.run(entrant)
             except BenchError as error:
-                results.note(f"{contestant.name}, {label}{measure.name}: {error}; it takes no further part")
-                contestants.remove(contestant)
+                results.note(f"{contestant.name}, {label}{measure.name}: {error}")
+                if isinstance(error, StartError):
+                    results.note(f"{contestant.name} takes no further part")
+                    contestants.remove(contestant)
                 continue
             results.add(contestant.name, {label + key: value for key, value in figures.items()})
             shown = "  ".join(f"{key} {value:,.4g}" for key, value in figures.items())
@@ -76,13 +78,13 @@ def one_round(
                 say(f"  {text} ({count} times)")
 
 
-def conclude(results: Results, rows: Sequence[Row], names: Sequence[str], rounds: int, to: Path | None) -> None:
+def conclude(results: Results, rows: Sequence[Row], rounds: int, to: Path | None) -> None:
     """Prints the tables; saves the samples when a file is named."""
     machine = f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Linux {platform.release()}"
     about = f"medians of {rounds} interleaved rounds, {machine}, Python {platform.python_version()}"
-    print(f"\n{about}\n\n{table(results, rows, names)}\n")
+    print(f"\n{about}\n\n{table(results, rows)}\n")
     if rounds > 1:
-        print(f"{spread(results, rows, names)}\n")
+        print(f"{spread(results, rows)}\n")
     print(summary(results, rows))
     if to is not None:
         save(results, to, about)

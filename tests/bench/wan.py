@@ -157,8 +157,7 @@ def main() -> None:
     links = [link for link in LINKS if any(text in str(link) for text in given.link or [""])]
     pick(measures_on(FAR_AND_FAST, work), given.only)  # refuses a name that no link has
     tool, contestants = find_tool(given.wan), pick_contestants(given.contestants)
-    names = [contestant.name for contestant in contestants]
-    results = Results()
+    results = Results([contestant.name for contestant in contestants])
     with tempfile.TemporaryDirectory(prefix="pog-bench-") as folder:
         programs = compile_programs(Path(folder))
         for number in range(1, rounds + 1):
@@ -169,7 +168,7 @@ def main() -> None:
                 rows += [row for measure in chosen for row in measure.rows]
                 with ground_on(link, tool, programs, Path(folder)) as ground:
                     one_round(chosen, contestants, ground, results, label=f"{link}: ")
-    conclude(results, rows, names, rounds, given.json)
+    conclude(results, rows, rounds, given.json)
 
 
 if __name__ == "__main__":
