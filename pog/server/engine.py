@@ -22,8 +22,8 @@ from hypercorn.protocol.h2 import H2Protocol
 
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
-from pog.server.app import App
 from pog.server.asgi import AsgiExchange, http_scope
+from pog.server.calls import Served
 from pog.server.core import LAST_WORDS
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ def install() -> None:
 
 
 def h2_protocol(app: AppWrapper, *arguments: Any) -> EngineProtocol | H2Protocol:
-    """Ours for our app, unless its settings want the portable path; Hypercorn's for any other."""
+    """Ours for an app of ours, unless it wants the portable path; Hypercorn's for any other."""
     ours = getattr(app, "app", None)
-    if isinstance(ours, App) and ours.core.settings.engine != "portable":
+    if isinstance(ours, Served) and not ours.portable:
         return EngineProtocol(ours, app, *arguments)
     return H2Protocol(app, *arguments)
 
@@ -62,7 +62,7 @@ class EngineProtocol:
 
     def __init__(
         self,
-        app: App,
+        app: Served,
         wrapper: AppWrapper,
         config: Config,
         context: WorkerContext,
@@ -73,10 +73,10 @@ class EngineProtocol:
         server: Address | None,
         send: Callable[[Event], Awaitable[None]],
     ) -> None:
-        self._core = app.core
+        self._served = app
         self._app = cast("Any", wrapper)
         # Hypercorn cuts what is left then, so not before our own drain has.
-        config.graceful_timeout = max(config.graceful_timeout, app.core.settings.drain_timeout + 2 * LAST_WORDS)
+        config.graceful_timeout = max(config.graceful_timeout, app.drain_timeout + 2 * LAST_WORDS)
         self._context = context
         self._tasks = task_group
         self._scheme = "https" if ssl else "http"
@@ -127,7 +127,7 @@ class EngineProtocol:
         if self._session.closed.done():
             return
         self._session.drain()
-        await self._core.drain()
+        await self._served.drain()
         await asyncio.wait([self._session.closed], timeout=LAST_WORDS)
         self._session.abort("the server has ended")
 

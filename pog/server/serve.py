@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from hypercorn.typing import ASGIFramework
 
+    from pog.server.calls import Served
     from pog.settings import ServerSettings
 
 log = logging.getLogger("pog.server")
@@ -35,7 +36,7 @@ async def serve(settings: ServerSettings, *, shutdown: asyncio.Event, started: C
     with listening_socket(settings.listen) as sock:
         addresses = [Address(*sock.getsockname()[:2])]
         app = App(settings)
-        serving = _serve_app if settings.grpc_and_http_mux else _serve_grpc
+        serving = serve_app if settings.grpc_and_http_mux else _serve_grpc
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_drain(app.core, shutdown), name="drain")
             tasks.create_task(serving(app, sock, shutdown), name="serve")
@@ -47,8 +48,9 @@ async def _drain(core: Core, shutdown: asyncio.Event) -> None:
     await core.drain()
 
 
-async def _serve_app(app: App, sock: socket.socket, shutdown: asyncio.Event) -> None:
-    config = hypercorn_config(app.core.settings.drain_timeout)
+async def serve_app(app: Served, sock: socket.socket, shutdown: asyncio.Event) -> None:
+    """Runs an app on Hypercorn, on a listening socket, until `shutdown` is set and what is open has ended."""
+    config = hypercorn_config(app.drain_timeout)
     sockets = Sockets(secure_sockets=[], insecure_sockets=[sock], quic_sockets=[])
     framework = ASGIWrapper(cast("ASGIFramework", app))
     await worker_serve(framework, config, sockets=sockets, shutdown_trigger=shutdown.wait)

@@ -1,0 +1,91 @@
+"""From ASGI to grpclib's handlers: serves the calls of one mapping, whatever app they come through."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, cast
+
+from grpclib.encoding.proto import ProtoCodec
+from grpclib.events import _DispatchServerEvents
+from grpclib.server import request_handler
+
+from pog.errors import SettingsError
+from pog.server.asgi import STREAM
+from pog.server.bridge import AsgiStream, request_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from grpclib.const import Handler
+    from grpclib.protocol import Stream
+
+    from pog.server.bridge import Message, Receive, Send
+
+
+class Served(ABC):
+    """An ASGI app whose HTTP/2 connections our engine carries (engine.py); any other app keeps Hypercorn's own."""
+
+    @property
+    @abstractmethod
+    def portable(self) -> bool:
+        """Whether to leave the connections to Hypercorn all the same."""
+
+    @property
+    @abstractmethod
+    def drain_timeout(self) -> float:
+        """How long `drain` may take, seconds."""
+
+    @abstractmethod
+    async def drain(self) -> None:
+        """Takes nothing new and waits for what is open, up to the limit. Called once for each connection."""
+
+    @abstractmethod
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serves one request, or the lifespan."""
+
+
+class Calls:
+    """The part of an ASGI app that answers gRPC calls."""
+
+    def __init__(self, mapping: dict[str, Handler]) -> None:
+        self.mapping = mapping
+        self._codec = ProtoCodec()
+        self._dispatch = _DispatchServerEvents()
+
+    def takes(self, scope: Message) -> bool:
+        """A gRPC content type, or a path where only calls go: grpclib answers those that are none with 405 or 415."""
+        content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+        return content_type.startswith(b"application/grpc") or scope["path"] in self.mapping
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["http_version"] not in ("2", "3"):
+            # As grpc-go's handler: there are no trailers over HTTP/1.1 that clients agree on.
+            await send({"type": "http.response.start", "status": 505, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        if own := scope.get("extensions", {}).get(STREAM):
+            await self._call(own, own.headers, own.release)
+        else:
+            stream = AsgiStream(scope, receive, send)
+            await self._call(cast("Stream", stream), request_headers(scope), stream.release)
+
+    async def _call(self, stream: Stream, headers: list[tuple[str, str]], release: Callable[[], Any]) -> None:
+        """Serves one call on a stream with grpclib's surface, whatever is below it."""
+        await request_handler(self.mapping, stream, headers, self._codec, None, self._dispatch, release_stream=release)
+
+
+async def lifespan(receive: Receive, send: Send, begin: Callable[[], object], end: Callable[[], object]) -> None:
+    """Answers an ASGI server's lifespan; a SettingsError of `begin` is why it does not start."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            try:
+                begin()
+            except SettingsError as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            end()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
