@@ -26,8 +26,11 @@ from pog.http2.hpack import check_fields
 from pog.http2.inbound import Inbound, Output
 from pog.http2.machine import Machine
 from pog.http2.scheduler import Scheduler, SendQueue
+from pog.http2.stalls import Stalls
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pog.http2.config import ConnectionConfig
     from pog.http2.hpack import Headers
     from pog.http2.inbound import AnyEvent
@@ -43,13 +46,19 @@ _JOIN_BYTES = 2048
 
 
 class Connection:
-    """`budget` is shared by all connections of the process."""
+    """`budget` is shared by all connections of the process. `clock`, in seconds, only times the stalls; the default
+    stands still."""
 
-    def __init__(self, config: ConnectionConfig, budget: Budget, *, client: bool) -> None:
+    def __init__(
+        self, config: ConnectionConfig, budget: Budget, *, client: bool, clock: Callable[[], float] = float
+    ) -> None:
         self.machine = Machine(config, client=client)
         self.scheduler = Scheduler()
         self.budget = budget
-        self.stalls = 0
+        # Streams with data and without a window, and the connection when its own window is what they wait for.
+        self.stream_stalls = Stalls(clock)
+        self.connection_stalls = Stalls(clock)
+        self._stalled = False
         self._config = config
         self._output = Output()
         # One entry per SETTINGS frame that the peer has not acknowledged: the token of a probe, or b"" for h2's own.
@@ -172,11 +181,12 @@ class Connection:
         if queue.machine.outbound_flow_control_window > 0:
             self.scheduler.wake(queue)
         else:
-            self.stalls += 1
+            self.stream_stalls.begin(queue)
 
     def window_opened(self, queue: SendQueue) -> None:
         """The peer may have allowed this stream to send."""
         if queue.size and not queue.ready and queue.machine.outbound_flow_control_window > 0:
+            self.stream_stalls.end(queue)
             self.scheduler.wake(queue)
 
     def _finish(self, queue: SendQueue) -> None:
@@ -194,6 +204,9 @@ class Connection:
         windows allow; returns the queues that were served."""
         machine, scheduler = self.machine, self.scheduler
         served: list[SendQueue] = []
+        if self._stalled and machine.outbound_flow_control_window > 0:
+            self._stalled = False
+            self.connection_stalls.end(None)
         while room > 0 and machine.outbound_flow_control_window > 0 and (queue := scheduler.next()) is not None:
             stream = queue.machine
             size = min(
@@ -204,7 +217,8 @@ class Connection:
                 stream.outbound_flow_control_window,
             )
             if size <= 0:
-                self.stalls += 1
+                if queue.size:
+                    self.stream_stalls.begin(queue)
                 continue
             self._send_data(queue, size)
             room -= size
@@ -213,7 +227,10 @@ class Connection:
                 if stream.outbound_flow_control_window > 0:
                     scheduler.again(queue)
                 else:
-                    self.stalls += 1
+                    self.stream_stalls.begin(queue)
+        if machine.outbound_flow_control_window <= 0 and len(scheduler):
+            self._stalled = True
+            self.connection_stalls.begin(None)
         return served
 
     def _send_data(self, queue: SendQueue, size: int) -> None:

@@ -36,7 +36,7 @@ from pog.http2.events import ConnectionFailed, DataReceived, GoAwayReceived, Pro
 from pog.http2.frames import LARGEST_STREAM_ID
 from pog.http2.keepalive import Keepalive, Verdict
 from pog.http2.scheduler import SendQueue
-from pog.http2.stats import Stats
+from pog.http2.stats import Levels, Stats
 from pog.http2.stream import Stream
 from pog.http2.windows import Budget
 
@@ -97,7 +97,7 @@ class Session(asyncio.Protocol):
         self._on_draining = on_draining
         self._on_closed = on_closed
         self._budget = budget
-        self._connection = Connection(self.config, budget, client=client)
+        self._connection = Connection(self.config, budget, client=client, clock=time.monotonic)
         self._transport: asyncio.Transport | None = None
         self._early: list[bytes] = []
         self._upgrade: tuple[bytes, Headers] | None = None
@@ -163,10 +163,18 @@ class Session(asyncio.Protocol):
         """The shortest round trip measured lately, in seconds."""
         return self._keepalive.rtt
 
-    @property
-    def stalls(self) -> int:
-        """How often a stream with data had to wait for its window."""
-        return self._connection.stalls
+    def look(self) -> Levels:
+        """What it holds at this moment; brings the stalls in `stats` up to date."""
+        stats, connection = self.stats, self._connection
+        for_streams, for_all = connection.stream_stalls, connection.connection_stalls
+        stats.stream_stalls, stats.stream_stall_seconds = for_streams.count, for_streams.seconds_so_far
+        stats.connection_stalls, stats.connection_stall_seconds = for_all.count, for_all.seconds_so_far
+        streams = self.streams.values()
+        return Levels(
+            stalled=len(for_streams),
+            held=sum(stream.held for stream in streams),
+            unsent=sum(stream.queue.size for stream in streams),
+        )
 
     def drain(self) -> None:
         """Takes no new streams. Live ones go on; with the last one the connection closes."""
@@ -175,7 +183,7 @@ class Session(asyncio.Protocol):
         self.draining = True
         if not self.client:
             # RFC 9113 section 6.8: requests that are on their way are still taken, for one round trip.
-            self._connection.go_away(ErrorCodes.NO_ERROR, last_stream_id=LARGEST_STREAM_ID)
+            self._go_away(LARGEST_STREAM_ID)
             self._drain_probe = self._probe()
         self._close_when_idle()
         self.flush()
@@ -304,6 +312,8 @@ class Session(asyncio.Protocol):
         self.streams.clear()
         self._lingering.clear()
         self._connection.machine.streams.clear()
+        self._connection.stream_stalls.end_all()
+        self._connection.connection_stalls.end_all()
         for stream in streams:
             self._tell_lost(stream, ConnectionLost(reason))
         if not self.closed.done():
@@ -399,8 +409,7 @@ class Session(asyncio.Protocol):
             return
         if self.client and error_code == ErrorCodes.NO_ERROR and not stream.ended:
             error_code = ErrorCodes.CANCEL
-        self.stats.resets_sent[error_code] += 1
-        self._connection.reset_stream(stream.machine, error_code)
+        self._reset(stream.machine, error_code)
         self._remove(stream)
         self._tell_lost(stream, TunnelReset(int(error_code), by_peer=False))
         self.flush()
@@ -448,7 +457,7 @@ class Session(asyncio.Protocol):
         if machine is None:
             return  # reset by its own peer in the same piece of input
         if event.stream_id > self._last_stream_id:
-            self._connection.reset_stream(machine, ErrorCodes.REFUSED_STREAM)
+            self._reset(machine, ErrorCodes.REFUSED_STREAM)
             return
         stream = self._add(Stream(self), machine)
         stream.on_headers(event.headers)  # type: ignore[arg-type]  # text, by Machine
@@ -479,7 +488,7 @@ class Session(asyncio.Protocol):
         stream.on_end()
         if self.client and not stream.queue.finished:
             # The answer is complete, so nobody wants the rest of the request.
-            self._connection.reset_stream(stream.machine, ErrorCodes.NO_ERROR)
+            self._reset(stream.machine, ErrorCodes.NO_ERROR)
             self._stop_sending(stream)
             self._remove(stream)
         else:
@@ -487,8 +496,8 @@ class Session(asyncio.Protocol):
 
     def _stream_reset(self, event: StreamReset) -> None:
         stream = self.streams.get(event.stream_id)
-        if event.remote_reset:
-            self.stats.resets_received[int(event.error_code)] += 1
+        resets = self.stats.resets_received if event.remote_reset else self.stats.resets_sent
+        resets[int(event.error_code)] += 1
         if stream is None:
             return
         self._remove(stream)
@@ -543,6 +552,14 @@ class Session(asyncio.Protocol):
         except Exception:
             log.exception("a stream's owner failed")
 
+    def _reset(self, machine: MachineStream, error_code: int) -> None:
+        self.stats.resets_sent[error_code] += 1
+        self._connection.reset_stream(machine, error_code)
+
+    def _go_away(self, last_stream_id: int | None) -> None:
+        self.stats.goaways_sent[ErrorCodes.NO_ERROR] += 1
+        self._connection.go_away(ErrorCodes.NO_ERROR, last_stream_id=last_stream_id)
+
     def _stop_sending(self, stream: Stream) -> None:
         stream.queue.ends = stream.queue.finished = True
         stream.queue.ready = False
@@ -552,7 +569,7 @@ class Session(asyncio.Protocol):
         """Our direction or the peer's has ended; when both have, the stream is over."""
         if stream.queue.finished and not stream.ended and not self.client:
             # RFC 9113 section 8.1: the answer is complete without the rest of the request.
-            self._connection.reset_stream(stream.machine, ErrorCodes.NO_ERROR)
+            self._reset(stream.machine, ErrorCodes.NO_ERROR)
             stream.release()
             self._remove(stream)
         elif stream.queue.finished and stream.ended:
@@ -561,6 +578,7 @@ class Session(asyncio.Protocol):
     def _remove(self, stream: Stream) -> None:
         self._lingering.pop(stream, None)
         if stream.id is not None and self.streams.pop(stream.id, None) is not None:
+            self._connection.stream_stalls.end(stream.queue)
             self._close_when_idle()
             if self._on_stream_end is not None and not self._gone:
                 self._on_stream_end(self)
@@ -574,7 +592,7 @@ class Session(asyncio.Protocol):
             return
         self._reason = self._reason or "drained"
         if self.client:
-            self._connection.go_away(ErrorCodes.NO_ERROR)
+            self._go_away(None)
         self.flush()
         self._transport.close()
 
@@ -594,7 +612,7 @@ class Session(asyncio.Protocol):
         if token == self._drain_probe:
             self._drain_probe = b""
             self._last_stream_id = self._connection.machine.highest_inbound_stream_id
-            self._connection.go_away(ErrorCodes.NO_ERROR, last_stream_id=self._last_stream_id)
+            self._go_away(self._last_stream_id)
             self._close_when_idle()
 
     def _measured(self, rtt: float | None) -> None:

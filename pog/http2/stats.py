@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Stats:
-    """Totals since the session began. Resets and GOAWAYs are counted by error code (RFC 9113 section 7)."""
+    """Totals since the session began. Resets and GOAWAYs are counted by error code (RFC 9113 section 7).
+
+    Stalls are waits for the peer's windows, those of a stream and those of the whole connection.
+    """
 
     streams: int = 0
     bytes_received: int = 0
@@ -17,3 +20,20 @@ class Stats:
     resets_received: Counter[int] = field(default_factory=Counter)
     goaways_sent: Counter[int] = field(default_factory=Counter)
     goaways_received: Counter[int] = field(default_factory=Counter)
+    stream_stalls: int = 0
+    stream_stall_seconds: float = 0.0
+    connection_stalls: int = 0
+    connection_stall_seconds: float = 0.0
+
+    def add(self, other: Stats) -> None:
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What a session holds at this moment: streams that wait for their window, and bytes in memory."""
+
+    stalled: int
+    held: int
+    unsent: int
