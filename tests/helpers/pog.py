@@ -20,14 +20,14 @@ ANY_PORT = "127.0.0.1:0"
 LOOPBACK = "127.0.0.0/8,::1/128"
 GAUGE = "tunnelling_connections_total"
 
-_ADDRESS = r" (?:https?://)?(127\.0\.0\.1)?:(\d+)\b"
+_ADDRESS = r" (?:https?://)?(127\.0\.0\.1|\[::\])?:(\d+)\b"
 _SERVER_LINE = rf"(?:^pog server on|^server on|Running on){_ADDRESS}"
 _CLIENT_LINE = rf"(?:^pog client on|^proxy){_ADDRESS}"
 
 
 def _address(found: re.Match[str]) -> Address:
-    """Without a host it is every address."""
-    return found[1] or "127.0.0.1", int(found[2])
+    """A program that listens on every address is asked on one."""
+    return "127.0.0.1", int(found[2])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,130 @@
+"""Three ways to start, each one port for HTTP/1.1, HTTP/2 in plain text and gRPC; and how each ends."""
+
+import http.client
+import re
+import signal
+from collections.abc import Callable
+
+import grpc
+import pytest
+
+from tests.helpers import h2c, pog, rpc
+from tests.helpers.origin import Origins, echo
+from tests.helpers.tls import Authority
+from tests.helpers.user import connect, get
+
+
+def up_server(env: dict[str, str] | None = None) -> pog.End:
+    return pog.up(env)[0]
+
+
+WAYS = [
+    pytest.param(pog.server, id="pog-server"),
+    pytest.param(pog.hypercorn, id="hypercorn"),
+    pytest.param(up_server, id="pog-up"),
+]
+Way = Callable[[], pog.End]
+
+
+@pytest.mark.parametrize("start", WAYS)
+def test_one_port_speaks_everything(start: Way, origins: Origins) -> None:
+    end = start()
+    with end.program:
+        for path in ("/healthz", "/health", "/readyz"):
+            assert get(end.address, path)[0] == 200
+            assert h2c.get(end.address, path)[0] == 200
+        assert "tunnelling_connections_total 0" in get(end.address, "/metrics")[1]
+        assert "tunnelling_connections_total 0" in h2c.get(end.address, "/metrics")[1]
+        assert get(end.address, "/nothing")[0] == 404
+        assert h2c.get(end.address, "/nothing")[0] == 404
+        about = get(end.address, "/")
+        assert about[0] == 200
+        assert "pog client" in about[1]
+        with rpc.channel(end.host_port) as opened, rpc.Tunnel(opened) as tunnel:
+            assert rpc.health(opened)["app"] == "proxy-over-grpc server"
+            tunnel.connect(origins.start(echo).host_port)
+            assert not tunnel.next().connect_response.HasField("error")
+            tunnel.payload(b"abc")
+            assert tunnel.next().payload == b"abc"
+
+
+@pytest.mark.parametrize("start", WAYS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_a_signal_ends_it_with_status_0(start: Way, number: signal.Signals) -> None:
+    end = start()
+    end.program.send_signal(number)
+    assert end.program.wait() == 0, end.program.output()
+    end.program.check_output()
+
+
+def test_a_client_of_hypercorn(origins: Origins) -> None:
+    server = pog.hypercorn()
+    with server.program:
+        client = pog.client(server.host_port)
+        with client.program, connect(client.address, origins.start(echo).host_port) as tunnel:
+            tunnel.send(b"abc")
+            assert tunnel.receive(3) == b"abc"
+            tunnel.half_close()
+            assert tunnel.receive_all() == b""
+
+
+def test_tls_at_hypercorn(origins: Origins, authority: Authority) -> None:
+    """The client verifies with SSL_CERT_FILE, refuses what it cannot verify, and can be told not to care."""
+    files = ("--certfile", str(authority.cert_file), "--keyfile", str(authority.key_file))
+    server = pog.hypercorn(None, *files)
+    target = origins.start(echo).host_port
+    with server.program:
+        for env, status in (
+            ({"SSL_CERT_FILE": str(authority.ca_file)}, 200),
+            ({"SSL_CERT_FILE": str(authority.ca_file), "SERVER_HOST": "localhost"}, 200),
+            ({"SSL_CERT_FILE": str(authority.ca_file), "SERVER_HOST": "pog.example"}, 503),
+            ({}, 503),
+            ({"SKIP_VERIFY": "1"}, 200),
+        ):
+            client = pog.client(server.host_port, {"INSECURE": "", "EXIT_WAIT": "0.5", **env})
+            with client.program, connect(client.address, target) as tunnel:
+                assert tunnel.status == status, (env, tunnel.head)
+                if status == 503:
+                    assert "certificate" in tunnel.fields["x-proxy-over-grpc-error"].lower()
+
+
+def test_plain_text_to_a_tls_port_says_so(authority: Authority) -> None:
+    files = ("--certfile", str(authority.cert_file), "--keyfile", str(authority.key_file))
+    server = pog.hypercorn(None, *files)
+    with server.program:
+        client = pog.client(server.host_port, {"EXIT_WAIT": "0.5", "CONNECT_TIMEOUT": "1"})
+        with client.program, connect(client.address, "127.0.0.1:1") as answer:
+            assert answer.status == 503
+
+
+def test_pog_up_prints_a_line_to_paste(origins: Origins) -> None:
+    server, client = pog.up()
+    with server.program:
+        assert server.program.wait_line(rf"curl .*http://{re.escape(client.host_port)}")
+        with connect(client.address, origins.start(echo).host_port) as tunnel:
+            tunnel.send(b"abc")
+            assert tunnel.receive(3) == b"abc"
+
+
+def test_grpc_alone(origins: Origins) -> None:
+    """GRPC_AND_HTTP_MUX=0: the services without the pages."""
+    server = pog.server({"GRPC_AND_HTTP_MUX": "0"})
+    with server.program:
+        with pytest.raises((OSError, http.client.HTTPException)):
+            get(server.address, "/metrics")
+        client = pog.client(server.host_port)
+        with client.program, connect(client.address, origins.start(echo).host_port) as tunnel:
+            tunnel.send(b"abc")
+            assert tunnel.receive(3) == b"abc"
+            tunnel.half_close()
+            assert tunnel.receive_all() == b""
+        with rpc.channel(server.host_port) as opened:
+            assert rpc.health(opened)["version"]
+
+
+def test_stacks_are_served_only_when_asked_for() -> None:
+    server = pog.server({"STACKS": ""})
+    with server.program, rpc.channel(server.host_port) as opened:
+        with pytest.raises(grpc.RpcError) as caught:
+            rpc.stacks(opened)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
