@@ -159,15 +159,27 @@ class _Takeover(asyncio.Protocol):
 
 
 def _take_over(owner: TCPServer, session: Session) -> None:
-    """Bytes that the reader had taken in already come first; nothing yields in between, so none is lost."""
+    """Bytes that Hypercorn has read already come by `handle` as soon as this returns; those that its reader has taken
+    in since come after them, so in the loop's next turn; until then nothing is read."""
     transport = cast("asyncio.Transport", owner.writer.transport)
-    before = cast("asyncio.Protocol", transport.get_protocol())
+    if transport.is_closing():
+        session.abort("closed before it began")
+        return
+    transport.pause_reading()
+    transport.set_protocol(_Takeover(session, cast("asyncio.Protocol", transport.get_protocol())))
+    session.connection_made(transport)
+    asyncio.get_running_loop().call_soon(_feed_held, owner, transport, session)
+
+
+def _feed_held(owner: TCPServer, transport: asyncio.Transport, session: Session) -> None:
     held = bytes(owner.reader._buffer)  # type: ignore[attr-defined]
     owner.reader._buffer.clear()  # type: ignore[attr-defined]
-    transport.set_protocol(_Takeover(session, before))
     session.feed(held)
-    session.connection_made(transport)
-    transport.resume_reading()
+    if owner.reader.at_eof():
+        session.eof_received()
+        transport.close()
+    if not transport.is_closing():
+        transport.resume_reading()
 
 
 async def _wait(event: HypercornEvent) -> None:
