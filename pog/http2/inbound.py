@@ -158,6 +158,8 @@ class Inbound:
             raise FrameTooLargeError(f"Received overlong frame: length {length}")
         start = pos + frames.HEADER_BYTES
         if kind == frames.DATA and not self._block_stream:
+            if not stream_id:
+                raise ProtocolError("DATA on stream 0")
             padding = 0
             if flags & frames.PADDED:
                 if not length:
@@ -253,6 +255,8 @@ class Inbound:
             self._goaway(stream_id, frame)
         elif kind == frames.CONTINUATION:
             raise ProtocolError("CONTINUATION without a header block")
+        elif kind == frames.PUSH_PROMISE:
+            raise ProtocolError("PUSH_PROMISE, though push is off")
         else:
             self._guard.spend(Abuse.CHATTER, self._now)
             if kind == frames.SETTINGS and flags & frames.ACK and len(frame) == frames.HEADER_BYTES and not stream_id:

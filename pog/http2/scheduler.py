@@ -93,7 +93,6 @@ class Scheduler:
         if queue.last_turn == self._turn and self._ring:
             self._ring.append(queue)
         else:
-            queue.last_turn = self._turn
             self._fresh.append(queue)
 
     def next(self) -> SendQueue | None:
@@ -106,6 +105,7 @@ class Scheduler:
                 self._turn += 1
             if queue.ready:
                 queue.ready = False
+                queue.last_turn = self._turn
                 return queue
         return None
 

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+from h2.errors import ErrorCodes
+from h2.exceptions import DenialOfServiceError
+
+from pog.http2.guard import Abuse, Guard
+
+
+def spend(guard: Guard, kind: Abuse, count: int, now: float) -> None:
+    for _ in range(count):
+        guard.spend(kind, now)
+
+
+@pytest.mark.parametrize("kind", Abuse)
+def test_a_burst_is_allowed_and_a_flood_is_not(kind: Abuse) -> None:
+    guard = Guard()
+    spend(guard, kind, 1000, 5.0)
+    with pytest.raises(DenialOfServiceError) as caught:
+        spend(guard, kind, 2000, 5.0)
+    assert caught.value.error_code == ErrorCodes.ENHANCE_YOUR_CALM
+
+
+@pytest.mark.parametrize("kind", Abuse)
+def test_what_comes_slowly_never_adds_up(kind: Abuse) -> None:
+    guard = Guard()
+    for step in range(20_000):
+        guard.spend(kind, step * 0.01)
+
+
+def test_kinds_are_counted_apart() -> None:
+    guard = Guard()
+    spend(guard, Abuse.RAPID_RESET, 1000, 0.0)
+    spend(guard, Abuse.STRAY, 1000, 0.0)
+    spend(guard, Abuse.CHATTER, 1000, 0.0)
+
+
+def test_chatter_that_goes_with_content_is_forgiven() -> None:
+    guard = Guard()
+    for _ in range(100):
+        spend(guard, Abuse.CHATTER, 1000, 0.0)
+        guard.useful()

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import hpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pog.http2.hpack import Headers, RememberingDecoder, RememberingEncoder, check_fields
+from tests.http2 import factory
+
+NAMES = st.sampled_from(["a", "b", "content-type", "authorization", "grpc-timeout", ":status", "x-long-name"])
+LISTS = st.lists(st.tuples(NAMES, st.sampled_from(["", "1", "200", "value", "x" * 300])), max_size=6)
+
+
+@given(st.lists(st.sampled_from([0, 1, 2, 3]), max_size=30), st.lists(LISTS, min_size=4, max_size=4))
+def test_remembering_changes_nothing(order: list[int], lists: list[Headers]) -> None:
+    """Whatever was sent before, hpack's own decoder reads our blocks, and our decoder those of hpack's encoder."""
+    encoder, theirs = RememberingEncoder(), hpack.Decoder()
+    decoder, their_encoder = RememberingDecoder(), hpack.Encoder()
+    for index in order:
+        fields = sorted(lists[index], key=lambda field: not field[0].startswith(":"))
+        raw = [(name.encode(), value.encode()) for name, value in fields]
+        assert list(theirs.decode(encoder.encode_list(fields), raw=True)) == raw
+        assert list(decoder.decode(their_encoder.encode(raw), raw=True)) == raw
+
+
+def test_a_known_list_is_encoded_once() -> None:
+    encoder = RememberingEncoder()
+    first, second, third = (encoder.encode_list(factory.REQUEST) for _ in range(3))
+    assert len(second) < len(first)
+    assert third is second
+
+
+def test_a_known_block_is_decoded_once() -> None:
+    encoder, decoder = RememberingEncoder(), RememberingDecoder()
+    blocks = [encoder.encode_list(factory.REQUEST) for _ in range(3)]
+    first, second, third = (decoder.decode(each) for each in blocks)
+    assert third is second
+    assert list(first) == list(second)
+
+
+def test_credentials_and_what_changes_with_every_call_stay_out_of_the_table() -> None:
+    encoder = RememberingEncoder()
+    encoder.encode_list([("authorization", "Basic eA=="), ("grpc-timeout", "1S"), ("content-type", "a/b")])
+    assert [name for name, _ in encoder.header_table.dynamic_entries] == [b"content-type"]
+
+
+def test_a_new_table_size_is_told_once() -> None:
+    encoder, theirs = RememberingEncoder(), hpack.Decoder()
+    encoder.encode_list(factory.REQUEST)
+    theirs.decode(b"")
+    encoder.header_table_size = 0
+    blocks = [encoder.encode_list(factory.TRAILERS) for _ in range(3)]
+    assert blocks[0][0] & 0xE0 == 0x20
+    assert all(each[0] & 0xE0 != 0x20 for each in blocks[1:])
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    decoder = RememberingDecoder()
+    for number in range(1000):
+        decoder.decode(factory.block([("a", str(number))]))
+    assert len(decoder._known) <= 32
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        ("Upper", "x"),
+        ("", "x"),
+        ("sp ace", "x"),
+        ("name", "line\r\nfeed"),
+        ("name", "nul\0"),
+        ("connection", "close"),
+        ("transfer-encoding", "chunked"),
+        ("te", "gzip"),
+        ("ünicode", "x"),
+    ],
+)
+def test_fields_that_may_not_be_sent(field: tuple[str, str]) -> None:
+    encoder = RememberingEncoder()
+    with pytest.raises(ValueError, match="header"):
+        encoder.encode_list([(":status", "200"), field])
+    assert not encoder.header_table.dynamic_entries
+
+
+def test_white_space_around_a_value_is_trimmed() -> None:
+    assert hpack.Decoder().decode(RememberingEncoder().encode_list([("a", " b\t")]), raw=True) == [(b"a", b"b")]
+
+
+def test_a_pseudo_header_comes_first() -> None:
+    with pytest.raises(ValueError, match="pseudo-header"):
+        check_fields([("a", "b"), (":status", "200")])
