@@ -1,40 +1,51 @@
-"""Every metric, declared once. Names carry their unit; those of the Go original are kept letter by letter.
+"""Every metric. Names carry their unit; those of the Go original are kept letter by letter.
 
 METRIC_NAMESPACE goes before every name but grpc_io_*, which the original takes from OpenCensus: the default views of
 google.golang.org/grpc/stats/opencensus v1.0.0, with their help texts, labels and buckets.
 
 /metrics is open to whoever reaches the port, so no label tells what an attacker would like to know: failed logins are
-one number, without user and without reason.
+one number, without user and without reason. The values of every label come from a set of our own.
+
+How a number gets to the page: events add to a tally (tally.py), states are looked at when somebody asks (looks.py), and
+both go into prometheus_client's own objects right before these are written. So they are counters, gauges and histograms
+of the common kind, which workers can share: when prometheus_client is imported with PROMETHEUS_MULTIPROC_DIR set, every
+worker tells its numbers once a second, and the page of any of them shows the sum over all (for some gauges the largest
+or the smallest). Only the gauge of open tunnels is told at once.
 """
 
 from __future__ import annotations
 
 import platform
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics import exposition as openmetrics
 
 import pog
+from pog.errors import DialKind
+from pog.looks import SHARED, Http2Look, LoopLook, ProcessLook, TunnelLook
+from pog.relay import Reason, Side
+from pog.tally import Counts, Maker, Spread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from typing import Literal
 
     from grpclib.const import Status
+    from prometheus_client.metrics_core import Metric
 
-    from pog.relay import Ended
+    from pog.looks import Session
+    from pog.relay import Relay
     from pog.settings import CommonSettings
 
     Role = Literal["server", "client"]
 
 # The original has no such series, and they double the length of the page.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-
-# From a dial on one's own network to the default DIAL_TIMEOUT and beyond.
-SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 # bytesDistributionBounds and millisecondsDistribution of stats/opencensus/stats.go.
 RPC_BYTES_BUCKETS = (1024, 2048, *(4**power for power in range(6, 17)))
@@ -43,134 +54,242 @@ RPC_MILLISECONDS_BUCKETS = (
     *(250, 300, 400, 500, 650, 800, 1000, 2000, 5000, 10000, 20000, 50000, 100000),
 )
 
+# Who ended a tunnel, by the sides of its relay, in the words of each end; `pog` is this program itself.
+ENDED_BY: dict[Role, dict[Side, str]] = {
+    "server": {Side.LOCAL: "destination", Side.TUNNEL: "client", Side.RELAY: "pog"},
+    "client": {Side.LOCAL: "user", Side.TUNNEL: "server", Side.RELAY: "pog"},
+}
+# How a tunnel ended whose relay did not come to its own end.
+CANCELLED = "cancelled"
+
 
 class Metrics:
     """The metrics of one server or one client, in a registry of their own, so that one process can hold both."""
 
     def __init__(self, role: Role, settings: CommonSettings) -> None:
-        space = settings.metric_namespace
-        self.registry = registry = CollectorRegistry()
-
-        def counter(name: str, help: str, *labels: str) -> Counter:
-            return Counter(name, help, labels, namespace=space, registry=registry)
-
-        def seconds(name: str, help: str) -> Histogram:
-            return Histogram(name, help, namespace=space, registry=registry, buckets=SECONDS_BUCKETS)
+        self.registry = CollectorRegistry()
+        # The first in the registry: the others are fresh when their turn comes.
+        self.registry.register(_Before(self.look))
+        self._maker = maker = Maker(self.registry, settings.metric_namespace)
 
         # The original's.
-        self.tunnels = Gauge(
-            "tunnelling_connections_total",
-            "Number of connections tunneling through the proxy.",
-            namespace=space,
-            registry=registry,
-            multiprocess_mode="livesum",
+        self._open = maker.gauge("tunnelling_connections_total", "Number of connections tunneling through the proxy.")
+        self._auth_expiry = maker.gauge(
+            "auth_item_earliest_expiry", "Returns earliest auth item expiry in unixtime", "name", merge="livemin"
         )
-        self._auth_expiry = Gauge(
-            "auth_item_earliest_expiry",
-            "Returns earliest auth item expiry in unixtime",
-            ["name"],
-            namespace=space,
-            registry=registry,
-            multiprocess_mode="min",
-        )
-        self._mux_errors = counter(
-            "server_client_metrics_mux_errors_total", "Number of errors while getting pog server's /metrics", "name"
-        )
-        self._rpcs = RpcMetrics(role, registry) if settings.grpc_builtin_metrics else None
+        self._rpcs = RpcMetrics(role, maker) if settings.grpc_builtin_metrics else None
 
         # Ours.
-        self.opened = counter("tunnels_opened_total", "Tunnels opened.")
-        self._ended = counter("tunnels_ended_total", "Tunnels ended, by reason.", "reason")
-        moved = counter("tunnel_bytes_total", "Bytes of ended tunnels; up is from user to destination.", "direction")
-        self.bytes_up, self.bytes_down = moved.labels("up"), moved.labels("down")
-        self._dials = counter("dials_total", "Attempts to connect to a destination, by result.", "result")
-        self.dial_seconds = seconds("dial_duration_seconds", "Time that connecting to a destination took, or failed.")
-        self.handshake_seconds = seconds(
-            "handshake_duration_seconds", "Time from a user's request to the answer that the tunnel is open."
+        self._tunnels = TunnelLook(maker, Side.TUNNEL if role == "server" else Side.LOCAL)
+        self.opened = maker.count("tunnels_opened_total", "Tunnels opened.")
+        ended = maker.counter("tunnels_ended_total", "Tunnels ended, by who ended them and why.", "by", "reason")
+        reasons = [*(reason.value for reason in Reason), CANCELLED]
+        self._ended = {side: maker.within(ended, reasons, name) for side, name in ENDED_BY[role].items()}
+        self._refused = maker.counts(
+            "tunnels_refused_total", "Tunnels that were asked for and not opened, by the code in the log.", "code"
         )
-        self.auth_failures = counter("auth_failures_total", "Credentials refused.")
-        self.waiters = Gauge(
-            "waiting_requests",
-            "Requests of users that wait for a server to be reached.",
-            namespace=space,
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.handshake_seconds = maker.seconds(
+            "handshake_duration_seconds", "Time from the request for a tunnel to the answer that it is open."
         )
-        build = Gauge("build_info", "Always 1.", ["version", "python"], namespace=space, registry=registry)
+        self.first_byte_seconds = maker.seconds(
+            "first_byte_duration_seconds",
+            "Time from the user's first byte, or the opening when the destination speaks first, to the answer's first.",
+        )
+        self.auth_failures = maker.count("auth_failures_total", "Credentials refused.")
+        if role == "server":
+            results = ["ok", *(kind.value for kind in DialKind)]
+            self._dials = maker.counts(
+                "dials_total", "Attempts to connect to a destination, by result.", "result", results
+            )
+            self._dial_seconds = maker.seconds(
+                "dial_duration_seconds", "Time that connecting to a destination took, or failed."
+            )
+        else:
+            self.waiters = maker.gauge("waiting_requests", "Requests of users that wait for a server to be reached.")
+            self._mux_errors = maker.counts(
+                "server_client_metrics_mux_errors_total", "Number of errors while getting pog server's /metrics", "name"
+            )
+            self._connects = maker.counts(
+                "server_connects_total", "Attempts to connect to the server, by result.", "result", ("ok", "failed")
+            )
+            self._connect_seconds = maker.seconds(
+                "server_connect_duration_seconds",
+                "Time that connecting to the server took, or failed, with TLS and SETTINGS.",
+            )
+        self._http2 = Http2Look(maker)
+        self._loop = LoopLook(maker, self._tell_others)
+        self._process = ProcessLook(maker)
+        build = maker.gauge("build_info", "Always 1.", "version", "python", merge="livemax")
         build.labels(pog.__version__, platform.python_version()).set(1)
-        ProcessCollector(namespace=space, registry=registry)
 
-    def tunnel_opened(self) -> None:
-        self.tunnels.inc()
+    def start(self) -> None:
+        """Begins to watch the running event loop."""
+        self._loop.start()
+
+    def close(self) -> None:
+        """Ends the watch of the loop, and leaves the last numbers to the other workers."""
+        self._loop.stop()
+        self.look()
+
+    # Events
+
+    @property
+    def open_tunnels(self) -> int:
+        return len(self._tunnels.live)
+
+    def handshake_began(self) -> None:
+        """To be followed by `handshake_ended`."""
+        self._tunnels.opening += 1
+
+    def handshake_ended(self) -> None:
+        self._tunnels.opening -= 1
+
+    def tunnel_opened(self, relay: Relay) -> None:
+        self._tunnels.live.add(relay)
         self.opened.inc()
+        if SHARED:
+            self._open.set(len(self._tunnels.live))
 
-    def tunnel_ended(self, ended: Ended | None, *, up: int, down: int) -> None:
-        """Once for every tunnel_opened. `ended` is None when the tunnel was cancelled."""
-        self.tunnels.dec()
-        self._ended.labels("cancelled" if ended is None else ended.reason.value).inc()
-        self.bytes_up.inc(up)
-        self.bytes_down.inc(down)
+    def tunnel_ended(self, relay: Relay) -> None:
+        """Once for every tunnel_opened; a relay that has not ended was cancelled."""
+        self._tunnels.ended(relay)
+        how = relay.ended
+        if how is None:
+            self._ended[Side.RELAY][CANCELLED].inc()
+        else:
+            self._ended[how.side][how.reason.value].inc()
+        if SHARED:
+            self._open.set(len(self._tunnels.live))
+
+    def refused(self, code: str) -> None:
+        """`code` is one of HTTP or gRPC, as the log tells it."""
+        self._refused[code].inc()
 
     def dialled(self, result: str, seconds: float) -> None:
-        """`result` is "ok" or the value of a DialKind."""
-        self._dials.labels(result).inc()
-        self.dial_seconds.observe(seconds)
+        """A destination was dialled; `result` is "ok" or the value of a DialKind."""
+        self._dials[result].inc()
+        self._dial_seconds.observe(seconds)
+
+    def server_dialled(self, *, ok: bool, seconds: float) -> None:
+        """The server was dialled."""
+        self._connects["ok" if ok else "failed"].inc()
+        self._connect_seconds.observe(seconds)
+
+    def session_opened(self, session: Session) -> None:
+        """An HTTP/2 connection is there; its end is noticed."""
+        self._http2.opened(session)
 
     def auth_expiry(self, prefix: str, earliest: datetime) -> None:
         self._auth_expiry.labels(prefix).set(int(earliest.timestamp()))
 
     def mux_errors(self, name: str) -> None:
         """`name` is one of the original's: GET, not_2XX, copy, and ok."""
-        self._mux_errors.labels(name).inc()
+        self._mux_errors[name].inc()
 
     def rpc_started(self, method: str) -> None:
         """`method` is one of our own services', without the leading slash: a stranger must not make up labels."""
         if self._rpcs:
-            self._rpcs.started.labels(method).inc()
+            self._rpcs.started[method].inc()
 
     def rpc_completed(self, method: str, status: Status, seconds: float, bytes_in: int = 0, bytes_out: int = 0) -> None:
         """The bytes are those of the messages, without framing, as the original counts them."""
         if self._rpcs:
-            self._rpcs.completed.labels(method, status.name).inc()
-            self._rpcs.milliseconds.labels(method).observe(seconds * 1000)
-            self._rpcs.received.labels(method).observe(bytes_in)
-            self._rpcs.sent.labels(method).observe(bytes_out)
+            self._rpcs.completed(method, status, seconds, bytes_in, bytes_out)
+
+    # The page
+
+    def look(self) -> None:
+        """Brings everything up to date."""
+        self._open.set(len(self._tunnels.live))
+        self._tell_others(True)
 
     def render(self, openmetrics_wanted: bool = False) -> tuple[bytes, str]:
         """The page for a scraper and its content type."""
+        registry = self.registry
+        if SHARED:
+            self.look()
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         page: bytes
         if openmetrics_wanted:
-            page = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
+            page = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
             return page, openmetrics.CONTENT_TYPE_LATEST
-        page = prometheus_client.generate_latest(self.registry)
+        page = prometheus_client.generate_latest(registry)
         # prometheus_client ends every counter with _total; Go does so in OpenMetrics, where it is the rule, not here.
         page = re.sub(rb"(?m)^(# HELP |# TYPE |)(grpc_io_(?:server|client)_\w+_rpcs)_total", rb"\1\2", page)
         return page, prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
+
+    def _tell_others(self, process_too: bool) -> None:
+        self._tunnels.look()
+        self._http2.look()
+        if process_too:
+            self._process.look()
+        self._maker.tell()
+
+
+class _Before:
+    """A collector without metrics: it has the others brought up to date when its turn comes, which is first."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look = look
+
+    def collect(self) -> list[Metric]:
+        self._look()
+        return []
 
 
 class RpcMetrics:
     """What OpenCensus counts of gRPC calls, with one role in every name."""
 
-    def __init__(self, role: Role, registry: CollectorRegistry) -> None:
+    def __init__(self, role: Role, maker: Maker) -> None:
+        self._maker = maker
         method, status = f"grpc_{role}_method", f"grpc_{role}_status"
 
         def counter(name: str, help: str, *labels: str) -> Counter:
-            return Counter(f"grpc_io_{role}_{name}", help, labels, registry=registry)
+            return Counter(f"grpc_io_{role}_{name}", help, labels, registry=maker.registry)
 
         def histogram(name: str, help: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(f"grpc_io_{role}_{name}", help, [method], registry=registry, buckets=buckets)
+            return Histogram(f"grpc_io_{role}_{name}", help, [method], registry=maker.registry, buckets=buckets)
 
-        self.started = counter("started_rpcs", f"Number of opened {role} RPCs, by method.", method)
-        self.completed = counter("completed_rpcs", "Number of completed RPCs by method and status.", method, status)
-        self.received = histogram(
+        started = counter("started_rpcs", f"Number of opened {role} RPCs, by method.", method)
+        self.started = maker.keep(Counts(started))
+        self._completed = counter("completed_rpcs", "Number of completed RPCs by method and status.", method, status)
+        self._received = histogram(
             "received_bytes_per_rpc", "Distribution of received bytes per RPC, by method.", RPC_BYTES_BUCKETS
         )
-        self.sent = histogram("sent_bytes_per_rpc", "Distribution of sent bytes per RPC, by method.", RPC_BYTES_BUCKETS)
+        self._sent = histogram(
+            "sent_bytes_per_rpc", "Distribution of sent bytes per RPC, by method.", RPC_BYTES_BUCKETS
+        )
         latency, help = {
             "server": ("server_latency", "Distribution of server latency in milliseconds, by method."),
             "client": ("roundtrip_latency", "Distribution of round-trip latency, by method."),
         }[role]
-        self.milliseconds = histogram(latency, help, RPC_MILLISECONDS_BUCKETS)
+        self._milliseconds = histogram(latency, help, RPC_MILLISECONDS_BUCKETS)
+        self._methods: dict[str, _Method] = {}
+
+    def completed(self, method: str, status: Status, seconds: float, bytes_in: int, bytes_out: int) -> None:
+        tallies = self._methods.get(method) or self._tallies(method)
+        tallies.statuses[status.name].inc()
+        tallies.milliseconds.observe(seconds * 1000)
+        tallies.received.observe(bytes_in)
+        tallies.sent.observe(bytes_out)
+
+    def _tallies(self, method: str) -> _Method:
+        maker = self._maker
+        tallies = self._methods[method] = _Method(
+            maker.within(self._completed, (), method),
+            *(maker.keep(Spread(each.labels(method))) for each in (self._milliseconds, self._received, self._sent)),
+        )
+        return tallies
+
+
+class _Method(NamedTuple):
+    """What is counted of the completed calls of one method."""
+
+    statuses: Counts
+    milliseconds: Spread
+    received: Spread
+    sent: Spread
 
 
 def wants_openmetrics(accept: str | None) -> bool:

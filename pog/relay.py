@@ -18,6 +18,7 @@ import asyncio
 import enum
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,14 @@ class Side(enum.Enum):
     RELAY = "relay"
 
 
+class State(enum.Enum):
+    """How far an open tunnel is: both directions, one direction, or only what is still buffered."""
+
+    OPEN = "open"
+    HALF_CLOSED = "half_closed"
+    CLOSING = "closing"
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a relay ended; the counts are bytes that arrived from either end."""
@@ -75,6 +84,8 @@ class _End(asyncio.Protocol):
         self.ended = False
 
     def data_received(self, data: bytes) -> None:
+        if not self.received:
+            self.relay._first_byte(self.side)
         self.received += len(data)
         self.other.write(data)
 
@@ -99,11 +110,15 @@ class Relay:
     """One tunnel at work, from `start` until `on_end` is called, which happens exactly once.
 
     `local` is the user's or the destination's socket. `idle_timeout` ends a tunnel in which no byte moved for so many
-    seconds (0: never); `half_close_timeout` the same once one direction has ended.
+    seconds (0: never); `half_close_timeout` the same once one direction has ended. `first_byte` gets the seconds from
+    the first byte of one side, or from the start when the other one speaks first, to the first byte of `answerer`.
     """
 
     __slots__ = (
+        "_answerer",
+        "_asked_at",
         "_closing",
+        "_first_byte_seen",
         "_half_close_timeout",
         "_idle_timeout",
         "_local",
@@ -113,6 +128,7 @@ class Relay:
         "_timer",
         "_tunnel",
         "ended",
+        "first_byte",
     )
 
     def __init__(
@@ -123,6 +139,8 @@ class Relay:
         idle_timeout: float,
         half_close_timeout: float,
         on_end: Callable[[Ended], None],
+        answerer: Side = Side.TUNNEL,
+        on_first_byte: Callable[[float], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._local = _End(self, local, Side.LOCAL)
@@ -131,6 +149,10 @@ class Relay:
         self._idle_timeout = idle_timeout
         self._half_close_timeout = half_close_timeout
         self._on_end = on_end
+        self._answerer = answerer
+        self._first_byte_seen = on_first_byte
+        self._asked_at = time.perf_counter()
+        self.first_byte: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._seen = (0, 0)
         self._closing: Side | None = None
@@ -151,6 +173,12 @@ class Relay:
         self._end(reason, Side.RELAY, error)
 
     @property
+    def state(self) -> State:
+        if self._closing is not None:
+            return State.CLOSING
+        return State.HALF_CLOSED if self._local.ended or self._tunnel.ended else State.OPEN
+
+    @property
     def from_local(self) -> int:
         """Bytes that arrived from the local socket so far."""
         return self._local.received
@@ -159,6 +187,15 @@ class Relay:
     def from_tunnel(self) -> int:
         """Bytes that arrived from the tunnel so far."""
         return self._tunnel.received
+
+    def _first_byte(self, side: Side) -> None:
+        now = time.perf_counter()
+        if side is self._answerer:
+            self.first_byte = now - self._asked_at
+            if self._first_byte_seen is not None:
+                self._first_byte_seen(self.first_byte)
+        elif self.first_byte is None:
+            self._asked_at = now
 
     def _eof_received(self, end: _End) -> None:
         if self._closing is not None or self.ended is not None:

@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 import pog
 from pog.errors import DialKind
 from pog.metrics import RPC_BYTES_BUCKETS, Metrics, wants_openmetrics
-from pog.relay import Ended, Reason, Side
+from pog.relay import Ended, Reason, Side, State
 from pog.settings import Address, ClientSettings, ServerSettings
+from tests.helpers.relay import FakeRelay
 
 CLIENT = ClientSettings(server_addr=Address("127.0.0.1", 1))
 
@@ -21,7 +22,7 @@ def lines(metrics: Metrics) -> list[str]:
 
 def test_the_names_and_the_help_of_the_original_letter_by_letter() -> None:
     metrics = Metrics("server", ServerSettings())
-    metrics.tunnel_opened()
+    metrics.tunnel_opened(FakeRelay().relay)
     metrics.auth_expiry("POG_AUTH_", datetime(2024, 8, 20, 20, 0, 53, 900_000, UTC))
     metrics.rpc_started("HTTPProxy/Run")
     metrics.rpc_completed("HTTPProxy/Run", Status.UNAVAILABLE, 0.25)
@@ -87,18 +88,63 @@ def test_the_metrics_of_grpc_can_be_switched_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ended", "reason"), [(Ended(Reason.IDLE, Side.RELAY, None, 0, 0), "idle"), (None, "cancelled")]
+    ("ended", "by", "reason"),
+    [
+        (Ended(Reason.IDLE, Side.RELAY, None, 0, 0), "pog", "idle"),
+        (Ended(Reason.DONE, Side.LOCAL, None, 0, 0), "destination", "done"),
+        (Ended(Reason.RESET, Side.TUNNEL, OSError(), 0, 0), "client", "reset"),
+        (None, "pog", "cancelled"),
+    ],
 )
-def test_a_tunnel_is_counted_from_its_opening_to_its_end(ended: Ended | None, reason: str) -> None:
+def test_a_tunnel_is_counted_from_its_opening_to_its_end(ended: Ended | None, by: str, reason: str) -> None:
     metrics = Metrics("server", ServerSettings())
-    metrics.tunnel_opened()
-    metrics.tunnel_ended(ended, up=10, down=20_000)
     value = metrics.registry.get_sample_value
-    assert value("tunnelling_connections_total") == 0
+    assert value("tunnels_ended_total", {"by": by, "reason": reason}) == 0
+    tunnel = FakeRelay()
+    metrics.tunnel_opened(tunnel.relay)
+    assert value("tunnelling_connections_total") == metrics.open_tunnels == 1
+    tunnel.ended = ended
+    metrics.tunnel_ended(tunnel.relay)
+    assert value("tunnelling_connections_total") == metrics.open_tunnels == 0
     assert value("tunnels_opened_total") == 1
-    assert value("tunnels_ended_total", {"reason": reason}) == 1
-    assert value("tunnel_bytes_total", {"direction": "up"}) == 10
-    assert value("tunnel_bytes_total", {"direction": "down"}) == 20_000
+    assert value("tunnels_ended_total", {"by": by, "reason": reason}) == 1
+
+
+def test_who_ends_a_tunnel_has_other_names_on_the_client() -> None:
+    metrics = Metrics("client", CLIENT)
+    tunnel = FakeRelay()
+    metrics.tunnel_opened(tunnel.relay)
+    tunnel.ended = Ended(Reason.RESET, Side.TUNNEL, OSError(), 0, 0)
+    metrics.tunnel_ended(tunnel.relay)
+    assert metrics.registry.get_sample_value("tunnels_ended_total", {"by": "server", "reason": "reset"}) == 1
+
+
+@pytest.mark.parametrize(("metrics", "up"), [(Metrics("server", ServerSettings()), 20), (Metrics("client", CLIENT), 1)])
+def test_a_look_counts_the_bytes_of_open_tunnels_and_never_less_than_before(metrics: Metrics, up: int) -> None:
+    value = metrics.registry.get_sample_value
+    first, second = FakeRelay(1, 20), FakeRelay()
+    metrics.tunnel_opened(first.relay)
+    metrics.tunnel_opened(second.relay)
+    assert value("tunnel_bytes_total", {"direction": "up"}) == up
+    assert value("tunnel_bytes_total", {"direction": "down"}) == 21 - up
+    metrics.tunnel_ended(first.relay)
+    second.from_local = second.from_tunnel = 300
+    assert value("tunnel_bytes_total", {"direction": "up"}) == up + 300
+    assert value("tunnel_bytes_total", {"direction": "down"}) == 21 - up + 300
+
+
+def test_tunnels_are_shown_by_state() -> None:
+    metrics = Metrics("server", ServerSettings())
+    tunnels = [FakeRelay() for _ in range(6)]
+    for tunnel, state in zip(tunnels, [*State, *State], strict=True):
+        tunnel.state = state
+        metrics.tunnel_opened(tunnel.relay)
+    metrics.handshake_began()
+    value = metrics.registry.get_sample_value
+    assert [value("tunnels", {"state": state.value}) for state in State] == [2, 2, 2]
+    assert value("tunnels", {"state": "opening"}) == 1
+    metrics.handshake_ended()
+    assert value("tunnels", {"state": "opening"}) == 0
 
 
 def test_dials_are_counted_by_result_and_timed() -> None:

@@ -168,7 +168,6 @@ class UserConnection(asyncio.Protocol):
         """No await between the answer and the relay: nothing of the user can get lost in between."""
         users = self._users
         users.metrics.handshake_seconds.observe(time.perf_counter() - self._began)
-        users.metrics.tunnel_opened()
         self._tunnel = tunnel
         self._relay = Relay(
             self._transport,
@@ -176,7 +175,9 @@ class UserConnection(asyncio.Protocol):
             idle_timeout=users.settings.idle_timeout,
             half_close_timeout=users.settings.half_close_timeout,
             on_end=self._ended,
+            on_first_byte=users.metrics.first_byte_seconds.observe,
         )
+        users.metrics.tunnel_opened(self._relay)
         self._transport.write(ESTABLISHED)
         early, self._early = self._early, []
         self._relay.start(b"".join(early))
@@ -189,7 +190,8 @@ class UserConnection(asyncio.Protocol):
         if how.reason is not Reason.DONE:
             self._tunnel.abort()
         metrics = self._users.metrics
-        metrics.tunnel_ended(how, up=how.from_local, down=how.from_tunnel)
+        assert self._relay is not None
+        metrics.tunnel_ended(self._relay)
         seconds = time.perf_counter() - self._began
         metrics.rpc_completed(RUN, _status(how), seconds, bytes_in=how.from_tunnel, bytes_out=how.from_local)
         self._users.left(self)

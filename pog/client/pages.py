@@ -56,8 +56,7 @@ class Pages:
         if self._server is None:
             return self._metrics.render(wants_openmetrics(accept))
         body, content_type = self._metrics.render()
-        tunnels = next(iter(self._metrics.tunnels.collect())).samples[0].value
-        if tunnels == 0:
+        if self._metrics.open_tunnels == 0:
             return body, content_type
         return body + await self._server_metrics(self._server), content_type
 

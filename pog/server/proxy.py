@@ -139,6 +139,8 @@ class HTTPProxy(HTTPProxyBase):
                 idle_timeout=self._settings.idle_timeout,
                 half_close_timeout=self._settings.half_close_timeout,
                 on_end=lambda how: None if ended.done() else ended.set_result(how),
+                answerer=Side.LOCAL,
+                on_first_byte=self._metrics.first_byte_seconds.observe,
             )
             self._entered(relay)
             relay.start()
@@ -157,13 +159,13 @@ class HTTPProxy(HTTPProxyBase):
     def _entered(self, relay: Relay) -> None:
         self.live.add(relay)
         self._none_live.clear()
-        self._metrics.tunnel_opened()
+        self._metrics.tunnel_opened(relay)
 
     def _left(self, relay: Relay) -> None:
         self.live.discard(relay)
         if not self.live:
             self._none_live.set()
-        self._metrics.tunnel_ended(relay.ended, up=relay.from_tunnel, down=relay.from_local)
+        self._metrics.tunnel_ended(relay)
 
     async def _end(self, payload: PayloadTransport, how: Ended) -> None:
         """Ends the call as the tunnel ended: returning is the status OK."""

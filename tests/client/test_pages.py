@@ -13,6 +13,7 @@ from pog.errors import ExitUnavailable, PogError
 from pog.front.http1 import PageRequest
 from pog.metrics import Metrics
 from tests.client.support import SETTINGS, front, run
+from tests.helpers.relay import FakeRelay
 
 
 class FakeServer:
@@ -43,7 +44,7 @@ def get(pages: Pages, target: str, method: str = "GET", **fields: str) -> tuple[
 def make(server: FakeServer | None = None, tunnels: int = 1) -> tuple[Pages, Metrics]:
     metrics = Metrics("client", SETTINGS)
     for _ in range(tunnels):
-        metrics.tunnels.inc()
+        metrics.tunnel_opened(FakeRelay().relay)
     return Pages(metrics, server), metrics
 
 
