@@ -1,17 +1,18 @@
-"""From ASGI to grpclib's handlers: serves the calls of one mapping, whatever app they come through."""
+"""From ASGI to grpclib's handlers: serves the calls of one mapping, by gRPC and by Connect, in whatever app."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
-from grpclib.encoding.proto import ProtoCodec
 from grpclib.events import _DispatchServerEvents
 from grpclib.server import request_handler
 
 from pog.errors import SettingsError
 from pog.server.asgi import STREAM
 from pog.server.bridge import AsgiStream, request_headers
+from pog.server.codecs import BinaryCodec
+from pog.server.connect_protocol import ConnectCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,19 +46,22 @@ class Served(ABC):
 
 
 class Calls:
-    """The part of an ASGI app that answers gRPC calls."""
+    """The part of an ASGI app that answers calls."""
 
     def __init__(self, mapping: dict[str, Handler]) -> None:
         self.mapping = mapping
-        self._codec = ProtoCodec()
+        self._connect = ConnectCalls(mapping)
+        self._codec = BinaryCodec()
         self._dispatch = _DispatchServerEvents()
 
     def takes(self, scope: Message) -> bool:
-        """A gRPC content type, or a path where only calls go: grpclib answers those that are none with 405 or 415."""
-        content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-        return content_type.startswith(b"application/grpc") or scope["path"] in self.mapping
+        """Whether a request is a call, to a method that may not exist; the rest is for pages."""
+        return _is_grpc(scope) or self._connect.takes(scope)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if not _is_grpc(scope):
+            await self._connect(scope, receive, send)
+            return
         if scope["http_version"] not in ("2", "3"):
             # As grpc-go's handler: there are no trailers over HTTP/1.1 that clients agree on.
             await send({"type": "http.response.start", "status": 505, "headers": [(b"content-length", b"0")]})
@@ -71,7 +75,14 @@ class Calls:
 
     async def _call(self, stream: Stream, headers: list[tuple[str, str]], release: Callable[[], Any]) -> None:
         """Serves one call on a stream with grpclib's surface, whatever is below it."""
+        # Binary metadata, which no method here has a use for, would end the call with a traceback if malformed.
+        headers = [each for each in headers if not each[0].endswith("-bin")]
         await request_handler(self.mapping, stream, headers, self._codec, None, self._dispatch, release_stream=release)
+
+
+def _is_grpc(scope: Message) -> bool:
+    content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    return bool(content_type.startswith(b"application/grpc"))
 
 
 async def lifespan(receive: Receive, send: Send, begin: Callable[[], object], end: Callable[[], object]) -> None:

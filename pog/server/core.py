@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from grpclib.const import Handler, Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.reflection.service import ServerReflection
+from grpclib.utils import _service_name
 
 from pog.accesslog import AccessLog
 from pog.auth.check import Authenticator
@@ -16,6 +18,7 @@ from pog.egress import EgressPolicy
 from pog.errors import AuthError
 from pog.metrics import Metrics
 from pog.server.dial import Dialler
+from pog.server.health import Health
 from pog.server.proxy import HTTPProxy, current_user
 from pog.server.services import GoroutineStacks, Healthcheck
 
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
 
     from pog.settings import ServerSettings
+
+    Call = grpclib.server.Stream[Any, Any]
+    Method = Callable[[Call], Awaitable[None]]
+    Admission = Callable[[Call], Awaitable[None]]
 
 # How long the cut tunnels' trailers may take to go out, seconds.
 LAST_WORDS = 1.0
@@ -45,7 +52,9 @@ class Core:
         self._drain: asyncio.Task[None] | None = None
         dialler = Dialler(EgressPolicy(settings.egress_allow), settings.dial_timeout)
         self.proxy = HTTPProxy(settings, dialler, self.metrics, AccessLog(settings.access_log))
-        self.mapping = self._mapping([self.proxy, Healthcheck(), *self._stacks()])
+        services: list[IServable] = [self.proxy, Healthcheck(), *self._stacks()]
+        self.health = Health(_service_name(each) for each in services)
+        self.mapping = self._mapping(ServerReflection.extend([*services, self.health]))
 
     def _stacks(self) -> list[IServable]:
         """Stacks show who talks to whom, so a stranger gets them only where that was asked for by name."""
@@ -54,7 +63,7 @@ class Core:
 
     def _mapping(self, services: list[IServable]) -> dict[str, Handler]:
         return {
-            path: handler._replace(func=self._guarded(path.removeprefix("/"), handler.func))
+            path: handler._replace(func=self._guarded(path.removeprefix("/"), handler.func, self._admission(service)))
             for service in services
             for path, handler in service.__mapping__().items()
         }
@@ -63,13 +72,19 @@ class Core:
         """Makes the core a service of grpclib's own server."""
         return self.mapping
 
-    def _guarded(self, method: str, serve: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
-        async def call(stream: grpclib.server.Stream[Any, Any]) -> None:
+    def _admission(self, service: IServable) -> Admission:
+        """What happens before a method of this service is served."""
+        if service is self.health:
+            return _everybody  # orchestrators have no credentials
+        return self._authenticate
+
+    def _guarded(self, method: str, serve: Method, admit: Admission) -> Method:
+        async def call(stream: Call) -> None:
             began = time.perf_counter()
             self.metrics.rpc_started(method)
             status = Status.UNKNOWN
             try:
-                await self._authenticate(stream)
+                await admit(stream)
                 await serve(stream)
                 status = Status.OK
             except GRPCError as error:
@@ -84,7 +99,7 @@ class Core:
 
         return call
 
-    async def _authenticate(self, stream: grpclib.server.Stream[Any, Any]) -> None:
+    async def _authenticate(self, stream: Call) -> None:
         assert stream.metadata is not None
         value = stream.metadata.get("authorization")
         authorization = value if isinstance(value, str) else None
@@ -102,6 +117,7 @@ class Core:
 
     async def _drain_once(self) -> None:
         self.draining = self.proxy.draining = True
+        self.health.end()
         if self.proxy.live:
             log.info("draining %d tunnels, at most %g s", len(self.proxy.live), self.settings.drain_timeout)
         try:
@@ -122,3 +138,7 @@ class Core:
                 "OPEN PROXY: no POG_AUTH_* is set and %s is not loopback: whoever reaches it may use it",
                 self.settings.listen,
             )
+
+
+async def _everybody(stream: Call) -> None:
+    """Admits without credentials."""

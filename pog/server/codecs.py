@@ -1,0 +1,47 @@
+"""Messages as bytes of protobuf or as JSON, for grpclib's handlers; what cannot be read is the caller's fault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import DecodeError
+from grpclib.const import Status
+from grpclib.encoding.base import CodecBase
+from grpclib.encoding.proto import ProtoCodec
+from grpclib.exceptions import GRPCError
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+
+class BinaryCodec(ProtoCodec):
+    """grpclib's own would answer UNKNOWN to a broken message, and log a traceback that whoever calls can ask for."""
+
+    def decode(self, data: bytes, message_type: Any) -> Any:
+        try:
+            return super().decode(data, message_type)
+        except DecodeError:
+            raise _unreadable(message_type) from None
+
+
+class JsonCodec(CodecBase):
+    """The JSON form of protobuf. Unknown fields are passed over, as binary ones are."""
+
+    __content_subtype__ = "json"
+
+    def encode(self, message: Message, message_type: Any) -> bytes:
+        from google.protobuf import json_format
+
+        return json_format.MessageToJson(message, indent=None, ensure_ascii=False).encode()
+
+    def decode(self, data: bytes, message_type: Any) -> Any:
+        from google.protobuf import json_format
+
+        try:
+            return json_format.Parse(data, message_type(), ignore_unknown_fields=True)
+        except (json_format.ParseError, UnicodeDecodeError, RecursionError):
+            raise _unreadable(message_type) from None
+
+
+def _unreadable(message_type: Any) -> GRPCError:
+    return GRPCError(Status.INVALID_ARGUMENT, f"the request is not a {message_type.DESCRIPTOR.full_name}")

@@ -1,0 +1,175 @@
+"""What orchestrators and people with grpcurl or curl expect of the server's port: health, reflection, Connect."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.helpers import pog
+from tests.helpers.items import item
+from tests.helpers.process import Program
+from tests.helpers.user import send_head
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SERVED = {"HTTPProxy", "healthcheck.Healthcheck", "gstacks.GoroutineStacks", "grpc.health.v1.Health"}
+PEER = [sys.executable, "-m", "tests.helpers.grpcio_peer"]
+
+
+def ask(command: str, end: pog.End, what: str, login: str = "") -> list[str]:
+    """The lines that grpcio's client prints."""
+    program = Program([*PEER, command, end.host_port, what, login])
+    assert program.wait() == 0, program.output()
+    return program.stdout
+
+
+@pytest.mark.parametrize("service", ["", *sorted(SERVED - {"grpc.health.v1.Health"})])
+def test_check(shared_server: pog.End, service: str) -> None:
+    assert ask("check", shared_server, service) == ["SERVING"]
+
+
+def test_check_of_a_service_that_is_not_there(shared_server: pog.End) -> None:
+    assert ask("check", shared_server, "Nobody") == ["error NOT_FOUND"]
+
+
+WAYS = [pytest.param(pog.server, id="pog-server"), pytest.param(pog.hypercorn, id="hypercorn")]
+
+
+@pytest.mark.parametrize("start", WAYS)
+@pytest.mark.parametrize("service", ["", "HTTPProxy", "Nobody"])
+def test_watchers_are_told_the_end_and_do_not_delay_it(start: Callable[..., pog.End], service: str) -> None:
+    end = start({"DRAIN_TIMEOUT": "60"})
+    with end.program:
+        watcher = Program([*PEER, "watch", end.host_port, service])
+        watcher.wait_line("^SERV")
+        end.program.send_signal(signal.SIGTERM)
+        assert watcher.wait() == 0
+        states = ["SERVICE_UNKNOWN"] if service == "Nobody" else ["SERVING", "NOT_SERVING"]
+        assert watcher.stdout == [*states, "error UNAVAILABLE"]
+        assert end.program.wait(5) == 0, end.program.output()
+        end.program.check_output()
+
+
+def test_health_is_for_everybody_and_the_rest_is_not() -> None:
+    end = pog.server({"POG_AUTH_A": item("a", "a")})
+    with end.program:
+        assert ask("check", end, "HTTPProxy") == ["SERVING"]
+        for version in ("v1", "v1alpha"):
+            assert ask("list", end, version) == ["error UNAUTHENTICATED"]
+            assert set(ask("list", end, version, "a:a")) >= SERVED
+        assert ask("call", end, "healthcheck.Healthcheck/Invoke", "a:a")[0].startswith("data: ")
+        url = f"http://{end.host_port}/healthcheck.Healthcheck/Invoke"
+        assert curl(url, "--http1.1", *JSON)[0] == 401
+        assert curl(url, "--http1.1", *JSON, "--user", "a:b")[0] == 401
+        assert curl(url, "--http1.1", *JSON, "--user", "a:a")[0] == 200
+        assert curl(f"http://{end.host_port}/grpc.health.v1.Health/Check", "--http1.1", *JSON)[0] == 200
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_reflection_lists_every_service(shared_server: pog.End, version: str) -> None:
+    assert set(ask("list", shared_server, version)) == SERVED
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("healthcheck.Healthcheck/Invoke", "data: "),
+        ("gstacks.GoroutineStacks/Invoke", "data: "),
+        ("grpc.health.v1.Health/Check", "status: SERVING"),
+    ],
+)
+def test_every_unary_method_can_be_called_by_reflection_alone(shared_server: pog.End, method: str, answer: str) -> None:
+    assert ask("call", shared_server, method)[0].startswith(answer)
+
+
+JSON = ("-d", "{}", "-H", "content-type: application/json")
+
+
+def curl(url: str, *args: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, fields and content."""
+    done = subprocess.run(["curl", "-sS", "-i", "--noproxy", "*", "-m", "15", *args, url], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    head, _, content = done.stdout.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(first.split()[1]), fields, content
+
+
+@pytest.fixture(params=["--http1.1", "--http2-prior-knowledge"])
+def version(request: pytest.FixtureRequest) -> str:
+    text: str = request.param
+    return text
+
+
+def test_connect_in_json(shared_server: pog.End, version: str) -> None:
+    url = f"http://{shared_server.host_port}/healthcheck.Healthcheck/Invoke"
+    status, fields, content = curl(url, version, *JSON, "-H", "connect-protocol-version: 1")
+    assert (status, fields["content-type"]) == (200, "application/json")
+    assert json.loads(json.loads(content)["data"])["app"] == "proxy-over-grpc server"
+
+
+def test_connect_in_protobuf(shared_server: pog.End, version: str) -> None:
+    url = f"http://{shared_server.host_port}/grpc.health.v1.Health/Check"
+    form = ("-H", "content-type: application/proto")
+    status, fields, content = curl(url, version, "--data-binary", "", *form)
+    assert (status, fields["content-type"], content) == (200, "application/proto", b"\x08\x01")
+    assert curl(url, version, "--data-binary", "\x0a\x09HTTPProxy", *form)[2] == b"\x08\x01"
+
+
+TEXT = ("-d", "{}", "-H", "content-type: text/plain")
+
+
+@pytest.mark.parametrize(
+    ("path", "args", "expected"),
+    [
+        ("grpc.health.v1.Health/Check", ("-d", '{"service":"Nobody"}', *JSON[2:]), (404, "not_found")),
+        ("grpc.health.v1.Health/Check", ("-d", '{"service":1}', *JSON[2:]), (400, "invalid_argument")),
+        ("grpc.health.v1.Health/Check", ("-d", "", *JSON[2:]), (400, "invalid_argument")),
+        ("grpc.health.v1.Health/Check", ("-d", "[" * 5000, *JSON[2:]), (400, "invalid_argument")),
+        (
+            "grpc.health.v1.Health/Check",
+            ("-d", "\x0a\x09HTTP", "-H", "content-type: application/proto"),
+            (400, "invalid_argument"),
+        ),
+        ("grpc.health.v1.Health/Watch", JSON, (415, "unimplemented")),
+        ("HTTPProxy/Run", JSON, (415, "unimplemented")),
+        ("healthcheck.Healthcheck/Invoke", TEXT, (415, "unimplemented")),
+        ("healthcheck.Healthcheck/Invoke", (*JSON, "-H", "content-encoding: gzip"), (501, "unimplemented")),
+        ("healthcheck.Healthcheck/Invoke", (*JSON, "-H", "connect-protocol-version: 2"), (400, "invalid_argument")),
+        ("healthcheck.Healthcheck/Invoke", (*JSON, "-H", "connect-timeout-ms: soon"), (400, "invalid_argument")),
+        ("healthcheck.Healthcheck/Invoke", (*JSON, "-H", "connect-timeout-ms: 0"), (504, "deadline_exceeded")),
+        ("healthcheck.Healthcheck/Invoke", ("-d", "x" * 70_000, *JSON[2:]), (429, "resource_exhausted")),
+        ("healthcheck.Healthcheck/Invoke", (), (405, "unimplemented")),
+        ("healthcheck.Healthcheck/Walk", JSON, (404, "unimplemented")),
+        ("no.Such/Thing", JSON, (404, "unimplemented")),
+    ],
+)
+def test_connect_refuses_in_its_own_words(
+    shared_server: pog.End, version: str, path: str, args: tuple[str, ...], expected: tuple[int, str]
+) -> None:
+    status, fields, content = curl(f"http://{shared_server.host_port}/{path}", version, *args)
+    answer = json.loads(content)
+    assert (status, answer["code"]) == expected
+    assert answer["message"]
+    assert fields["content-type"] == "application/json"
+
+
+def test_a_call_whose_content_does_not_come_ends_at_its_deadline(shared_server: pog.End) -> None:
+    head = (
+        "POST /healthcheck.Healthcheck/Invoke HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        "Content-Length: 100\r\nConnect-Timeout-Ms: 300\r\n\r\n{"
+    )
+    with send_head(shared_server.address, head.encode()) as answer:
+        assert answer.status == 504
+        assert json.loads(answer.body)["code"] == "deadline_exceeded"
+
+
+def test_pages_are_where_they_were(shared_server: pog.End, version: str) -> None:
+    for path, expected in (("healthz", 200), ("metrics", 200), ("a/b", 404)):
+        assert curl(f"http://{shared_server.host_port}/{path}", version)[0] == expected
