@@ -9,7 +9,17 @@ import pytest
 
 from tests.conftest import Pair
 from tests.helpers import pog
-from tests.helpers.origin import RESET_ON_CLOSE, Origin, Origins, echo, full_backlog, reset_after, silent, unused_port
+from tests.helpers.origin import (
+    RESET_ON_CLOSE,
+    Origin,
+    Origins,
+    echo,
+    farewell,
+    full_backlog,
+    reset_after,
+    silent,
+    unused_port,
+)
 from tests.helpers.user import Answer, connect
 from tests.helpers.watch import eventually
 
@@ -179,6 +189,7 @@ def test_the_client_is_killed(own: Pair, origins: Origins) -> None:
     check_nothing_is_open(own.server, origin)
 
 
+@pog.engine_only
 def test_one_tunnel_does_not_harm_another(own: Pair, origins: Origins) -> None:
     """A reset, a refused dial and a reader that stops, beside a tunnel that goes on."""
     origin = origins.start(echo)
@@ -198,6 +209,45 @@ def test_one_tunnel_does_not_harm_another(own: Pair, origins: Origins) -> None:
             assert good.receive(1000) == b"x" * 1000
         assert time.monotonic() - began < AT_ONCE
     check_nothing_is_open(own.client, own.server, origin)
+
+
+@pytest.mark.parametrize("which", ["server", "client"])
+def test_a_silent_tunnel_ends_at_the_limit(origins: Origins, which: str) -> None:
+    """Each end has the limit; a tunnel in which bytes move outlives it."""
+    limit = {"TUNNEL_IDLE_TIMEOUT": "0.4"}
+    server = pog.server(limit if which == "server" else {})
+    with server.program:
+        client = pog.client(server.host_port, limit if which == "client" else {})
+        with client.program, opened(client, origins.start(echo)) as tunnel:
+            began = time.monotonic()
+            while time.monotonic() - began < 1:
+                tunnel.send(b"abc")
+                assert tunnel.receive(3) == b"abc"
+            check_ends_at_once(tunnel)
+            check_nothing_is_open(client, server)
+
+
+def test_a_half_closed_tunnel_that_stays_silent_ends(origins: Origins) -> None:
+    server = pog.server({"TUNNEL_HALF_CLOSE_TIMEOUT": "0.4"})
+    with server.program:
+        client = pog.client(server.host_port)
+        with client.program, connect(client.address, origins.start(farewell).host_port) as tunnel:
+            assert tunnel.receive_all() == b"bye"
+            check_nothing_is_open(client, server)
+
+
+def test_the_limit_of_tunnels(pair: Pair, origins: Origins) -> None:
+    """More wait or are refused with a reason; when one ends, the next is served."""
+    target = origins.start(echo)
+    client = pog.client(pair.server.host_port, {"MAX_TUNNELS": "2"})
+    with client.program:
+        with opened(client, target), opened(client, target):
+            with connect(client.address, target.host_port) as third:
+                assert third.status == 503
+                assert "MAX_TUNNELS" in third.fields["x-proxy-over-grpc-error"]
+        check_nothing_is_open(client)
+        with opened(client, target):
+            pass
 
 
 @pytest.mark.parametrize("which", ["server", "client"])

@@ -58,6 +58,7 @@ def own() -> Iterator[Pair]:
             yield Pair(client, server)
 
 
+@pog.engine_only
 def test_a_thousand_tunnels_leave_everything_as_it_was(own: Pair, origins: Origins) -> None:
     origin = origins.start(echo)
     ends = (own.client, own.server)
@@ -84,6 +85,7 @@ def test_a_thousand_tunnels_leave_everything_as_it_was(own: Pair, origins: Origi
     assert origin.accepted == WARM_UP + TUNNELS
 
 
+@pog.engine_only
 def test_tunnels_that_end_badly_leave_no_task_and_no_descriptor(origins: Origins) -> None:
     """`pog up` shows the tasks of both ends at once."""
     origin = origins.start(echo)

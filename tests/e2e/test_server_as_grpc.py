@@ -207,6 +207,7 @@ def test_a_deadline_ends_the_tunnel(shared_server: pog.End, opened: grpc.Channel
     eventually(lambda: check_live(shared_server.tunnels(), 0))
 
 
+@pog.engine_only
 def test_cancelling_frees_the_dial_and_the_tunnel(origins: Origins) -> None:
     origin = origins.start(silent)
     server = pog.server()
@@ -252,6 +253,7 @@ def check_tasks(end: pog.End, expected: dict[str, int]) -> None:
     assert rpc.tasks(end.host_port) == expected
 
 
+@pog.engine_only
 def test_every_service_wants_credentials_once_there_are_some(origins: Origins) -> None:
     server = pog.server({"POG_AUTH_A": item("a", "a"), "POG_AUTH_OLD": item("old", "old", expiry(-1)), "STACKS": ""})
     right = (("authorization", basic("a", "a")),)
