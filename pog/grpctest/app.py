@@ -1,0 +1,37 @@
+"""Services behind an ASGI app, by the code that serves pog's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pog.server  # noqa: F401  # puts our HTTP/2 into Hypercorn
+from pog.server.calls import Calls, Served, lifespan
+
+if TYPE_CHECKING:
+    from pog.grpctest.servers import Mapping
+    from pog.server.bridge import Message, Receive, Send
+
+
+class ServiceApp(Served):
+    """Calls go to the services; there are no pages."""
+
+    portable = False
+    drain_timeout = 0.0
+
+    def __init__(self, mapping: Mapping) -> None:
+        self._calls = Calls(mapping.__mapping__())
+
+    async def drain(self) -> None:
+        """Waits for nothing: at the end of a test the calls are cut."""
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "lifespan":
+                await lifespan(receive, send, lambda: None, lambda: None)
+            case "http" if self._calls.takes(scope):
+                await self._calls(scope, receive, send)
+            case "http":
+                await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+                await send({"type": "http.response.body", "body": b""})
+            case _:
+                await send({"type": "websocket.close", "code": 1000})
