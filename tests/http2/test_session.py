@@ -1,0 +1,452 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from h2.errors import ErrorCodes
+
+from pog.errors import ConnectionLost, StreamsExhausted, TunnelReset
+from pog.http2 import frames
+from pog.http2.config import SessionConfig
+from pog.http2.session import Session
+from tests.http2 import factory
+from tests.http2.factory import REQUEST, RESPONSE, TRAILERS
+from tests.http2.memory import Sessions, Taker, Wire, connect, run, settle, until
+
+if TYPE_CHECKING:
+    from pog.http2.stream import Stream
+
+KIB = 1024
+
+
+def put(stream: Stream, content: bytes) -> None:
+    stream.write([content], len(content))
+
+
+async def answer(request: Stream) -> None:
+    await request.send_headers(RESPONSE)
+    await request.send_headers(TRAILERS, end_stream=True)
+
+
+# Many streams
+
+
+def test_a_new_stream_does_not_wait_behind_a_download_that_the_network_cannot_take() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        bulk, bulk_request = await sessions.call(REQUEST)
+        bulk_taker = Taker(bulk)
+        quick, quick_request = await sessions.call(REQUEST)
+        taker = Taker(quick)
+        for request in (bulk_request, quick_request):
+            await request.send_headers(RESPONSE)
+        await settle()
+        sessions.down.blocked = True
+        while not sessions.down.full:
+            put(bulk_request, bytes(64 * KIB))
+        for _ in range(4):
+            put(bulk_request, bytes(64 * KIB))
+        put(quick_request, b"now")
+        assert sessions.down.get_write_buffer_size() <= sessions.down.high + 130 * KIB
+        assert sessions.server.streams[1].queue.size >= 128 * KIB
+        sessions.down.unblock()
+        # What the transport had goes first, then the keystroke, then the rest of the download.
+        await until(lambda: taker.data == b"now")
+        assert len(bulk_taker.data) <= sessions.down.high + 256 * KIB
+
+    run(test)
+
+
+def test_a_hundred_streams_at_once_each_in_order() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        calls = [await sessions.call(REQUEST) for _ in range(100)]
+        takers = [Taker(request) for _, request in calls]
+        for step in range(20):
+            for number, (stream, _) in enumerate(calls):
+                put(stream, f"{number}/{step} ".encode() * 100)
+        for stream, _ in calls:
+            stream.write_eof()
+        await until(lambda: all("ended" in taker.calls for taker in takers))
+        for number, taker in enumerate(takers):
+            assert taker.data == b"".join(f"{number}/{step} ".encode() * 100 for step in range(20))
+
+    run(test)
+
+
+def test_one_reset_one_silent_reader_and_the_others_go_on() -> None:
+    async def test() -> None:
+        small = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
+        sessions = Sessions(server=small)
+        calls = [await sessions.call(REQUEST) for _ in range(10)]
+        takers = [Taker(request, stop_after=1 if number == 0 else None) for number, (_, request) in enumerate(calls)]
+        for stream, _ in calls:
+            put(stream, bytes(300 * KIB))
+        calls[1][0].reset_nowait()
+        await until(lambda: all(len(taker.data) == 300 * KIB for taker in takers[2:]))
+        assert calls[0][1].held <= 64 * KIB
+        new, new_request = await sessions.call(REQUEST)
+        await answer(new_request)
+        assert await new.recv_trailers() == TRAILERS
+
+    run(test)
+
+
+def test_output_of_one_piece_of_input_is_written_at_once() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        for _ in range(20):
+            sessions.client.open_stream(REQUEST)
+        await until(lambda: len(sessions.requests) == 20)
+
+        def answer_all(stream: Stream) -> None:
+            for request in sessions.requests:
+                sessions.server.send_headers(request, RESPONSE, end_stream=False)
+                put(request, b"data")
+
+        sessions.server._on_request = answer_all
+        before = sessions.down.written
+        sessions.client.open_stream(REQUEST)
+        await until(lambda: sessions.down.written > before)
+        await settle()
+        assert sessions.down.written == before + 1
+
+    run(test)
+
+
+# How many streams
+
+
+def test_a_full_connection_says_so_and_has_room_again() -> None:
+    async def test() -> None:
+        ended: list[Session] = []
+        sessions = Sessions(server=SessionConfig(max_concurrent_streams=2))
+        sessions.client._on_stream_end = ended.append
+        await settle()
+        assert sessions.client.capacity == 2
+        first, first_request = await sessions.call(REQUEST)
+        await sessions.call(REQUEST)
+        with pytest.raises(StreamsExhausted):
+            sessions.client.open_stream(REQUEST)
+        ended.clear()
+        await answer(first_request)
+        await first.recv_trailers()
+        assert ended == [sessions.client]
+        assert sessions.client.capacity == 1
+
+    run(test)
+
+
+def test_before_the_peers_settings_a_hundred_streams_may_be_opened() -> None:
+    async def test() -> None:
+        session = Session(client=True)
+        with pytest.raises(ConnectionLost):
+            session.open_stream(REQUEST)
+        session.connection_made(Wire())
+        for _ in range(100):
+            session.open_stream(REQUEST)
+        assert session.capacity == 0
+        session.feed(factory.settings())
+        assert session.capacity > 0
+        session.abort("test")
+
+    run(test)
+
+
+# Ends
+
+
+def test_a_draining_server_lets_calls_finish_and_closes_with_the_last() -> None:
+    async def test() -> None:
+        draining: list[Session] = []
+        sessions = Sessions()
+        sessions.client._on_draining = draining.append
+        stream, request = await sessions.call(REQUEST)
+        sessions.server.drain()
+        late = sessions.client.open_stream(REQUEST)
+        await until(lambda: len(sessions.requests) == 2)
+        assert draining == [sessions.client]
+        assert sessions.client.capacity == 0
+        with pytest.raises(StreamsExhausted):
+            sessions.client.open_stream(REQUEST)
+        for each in sessions.requests:
+            put(each, b"still here") if each.queue.ends else await each.send_headers(RESPONSE)
+            put(each, b"still here")
+            await each.send_headers(TRAILERS, end_stream=True)
+        assert await stream.recv_data(10) == await late.recv_data(10) == b"still here"
+        assert await stream.recv_trailers() == TRAILERS
+        await sessions.client.closed
+        assert await sessions.server.closed == "drained"
+        assert stream.error is None
+        assert sessions.server.stats.goaways_sent == {ErrorCodes.NO_ERROR: 2}
+
+    run(test)
+
+
+def test_a_stream_after_the_last_goaway_is_refused() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        await sessions.call(REQUEST)
+        sessions.server.drain()
+        await settle()
+        sessions.client.draining = False
+        stream = sessions.client.open_stream(REQUEST)
+        await until(lambda: stream.error is not None)
+        assert isinstance(stream.error, TunnelReset)
+        assert stream.error.code == ErrorCodes.REFUSED_STREAM
+        assert len(sessions.requests) == 1
+
+    run(test)
+
+
+def test_a_draining_client_closes_with_its_last_stream() -> None:
+    async def test() -> None:
+        closed: list[str] = []
+        sessions = Sessions()
+        sessions.client._on_closed = lambda _, reason: closed.append(reason)
+        stream, request = await sessions.call(REQUEST)
+        sessions.client.drain()
+        await settle()
+        assert not sessions.client.closed.done()
+        await answer(request)
+        await stream.recv_trailers()
+        await sessions.client.closed
+        await sessions.server.closed
+        assert closed == ["drained"]
+
+    run(test)
+
+
+def test_an_idle_connection_that_drains_closes_at_once() -> None:
+    async def test() -> None:
+        for side in ("client", "server"):
+            sessions = Sessions()
+            await settle()
+            getattr(sessions, side).drain()
+            await sessions.client.closed
+            await sessions.server.closed
+
+    run(test)
+
+
+def test_a_lost_connection_breaks_every_stream_with_its_reason() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        calls = [await sessions.call(REQUEST) for _ in range(3)]
+        takers = [Taker(stream) for stream, _ in calls]
+        sessions.server.abort("test")
+        await until(lambda: all(taker.error is not None for taker in takers))
+        assert str(takers[0].error) == "connection lost: reset by peer"
+        assert str(calls[0][1].error) == "connection lost: test"
+        assert await sessions.server.closed == "test"
+        assert sessions.client.is_closing()
+        assert sessions.client.capacity == 0
+        with pytest.raises(ConnectionLost):
+            sessions.client.open_stream(REQUEST)
+
+    run(test)
+
+
+def test_a_peer_that_breaks_the_protocol_is_told_and_left() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        stream, request = await sessions.call(REQUEST)
+        taker = Taker(request)
+        sessions.up.write(factory.data(0, b"nonsense"))
+        await until(lambda: taker.error is not None)
+        assert isinstance(taker.error, ConnectionLost)
+        assert "protocol" in taker.error.reason
+        await sessions.client.closed
+        assert stream.error is not None
+        assert sessions.client.stats.goaways_received == {ErrorCodes.PROTOCOL_ERROR: 1}
+        assert sessions.server.stats.goaways_sent == {ErrorCodes.PROTOCOL_ERROR: 1}
+
+    run(test)
+
+
+def test_a_goaway_with_an_error_does_not_end_what_goes_on() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        stream, request = await sessions.call(REQUEST)
+        sessions.down.write(frames.goaway(1, ErrorCodes.ENHANCE_YOUR_CALM, b"too_many_pings"))
+        await settle()
+        assert sessions.client.draining
+        await answer(request)
+        assert await stream.recv_trailers() == TRAILERS
+
+    run(test)
+
+
+# Silence
+
+
+def test_silence_ends_a_connection_that_is_in_use() -> None:
+    async def test() -> None:
+        sessions = Sessions(client=SessionConfig(keepalive=0.05, keepalive_timeout=0.05))
+        stream, _ = await sessions.call(REQUEST)
+        taker = Taker(stream)
+        sessions.down.blocked = True
+        reason = await sessions.client.closed
+        assert "no answer to a probe" in reason
+        assert taker.error is not None
+
+    run(test)
+
+
+def test_probes_keep_a_silent_connection() -> None:
+    async def test() -> None:
+        sessions = Sessions(client=SessionConfig(keepalive=0.02, keepalive_timeout=0.02))
+        stream, request = await sessions.call(REQUEST)
+        seen = sessions.down.written
+        await until(lambda: sessions.down.written >= seen + 5)
+        assert not sessions.client.closed.done()
+        assert sessions.client.rtt is not None
+        await answer(request)
+        await stream.recv_trailers()
+
+    run(test)
+
+
+def test_a_stream_that_is_opened_after_a_silence_is_probed_at_once() -> None:
+    async def test() -> None:
+        sessions = Sessions(client=SessionConfig(keepalive=0.02, keepalive_timeout=0.02))
+        await settle()
+        await asyncio.sleep(0.03)
+        sessions.down.blocked = True
+        sessions.client.open_stream(REQUEST)
+        assert "no answer" in await sessions.client.closed
+
+    run(test)
+
+
+def test_a_rest_that_nobody_takes_is_given_up() -> None:
+    async def test() -> None:
+        client = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
+        server = SessionConfig(linger=0.0, keepalive=0.02)
+        sessions = Sessions(client=client, server=server)
+        stream, request = await sessions.call(REQUEST)
+        taker = Taker(stream, stop_after=1)
+        await request.send_headers(RESPONSE)
+        put(request, bytes(300 * KIB))
+        await request.send_headers(TRAILERS, end_stream=True)
+        await until(lambda: request.error is not None)
+        await until(lambda: taker.error is not None)
+        assert not sessions.server.streams
+
+    run(test)
+
+
+# Floods
+
+
+def test_a_peer_that_reads_nothing_cannot_make_us_hold_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pog.http2.session._MOST_UNSENT_ANSWERS", 300 * KIB)
+
+    async def test() -> None:
+        session = Session(client=False, on_request=lambda stream: None)
+        wire = Wire()
+        wire.protocol = session
+        session.connection_made(wire)
+        session.feed(frames.PREFACE + factory.settings() + factory.headers(1))
+        wire.blocked = True
+        flood = (factory.frame(frames.PING, 0, 0, bytes(8)) * 900 + factory.data(1, b"x")) * 10
+        while not session.closed.done():
+            session.feed(flood)
+            assert wire.get_write_buffer_size() < 700 * KIB
+        assert "does not read" in session.closed.result()
+
+    run(test)
+
+
+def test_memory_is_shared_by_all_sessions() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        sessions.budget.limit = 400 * KIB
+        calls = [await sessions.call(REQUEST) for _ in range(3)]
+        for stream, _ in calls:
+            put(stream, bytes(300 * KIB))
+        await until(lambda: sessions.budget.held == 900 * KIB)
+        stream, request = await sessions.call(REQUEST)
+        put(stream, bytes(300 * KIB))
+        await settle()
+        assert request.held == 64 * KIB
+        for _, each in calls:
+            each.release()
+        received = 0
+        while received < 300 * KIB:
+            received += len(await request.recv_chunk())
+        assert sessions.budget.held == 0
+        stream, request = await sessions.call(REQUEST)
+        put(stream, bytes(300 * KIB))
+        await until(lambda: request.held == 300 * KIB)
+
+    run(test)
+
+
+# Beginnings
+
+
+def test_what_was_read_before_counts() -> None:
+    async def test() -> None:
+        requests: list[Stream] = []
+        session = Session(client=False, on_request=requests.append)
+        hello = frames.PREFACE + factory.settings() + factory.headers(1) + factory.data(1, b"early")
+        session.feed(hello[:30])
+        session.feed(hello[30:])
+        session.connection_made(Wire())
+        session.feed(factory.data(1, b" late", end_stream=True))
+        assert await requests[0].recv_data(10) == b"early late"
+        assert await requests[0].recv_data(5) == b""
+        session.abort("test")
+
+    run(test)
+
+
+def test_an_upgraded_request_is_stream_one() -> None:
+    async def test() -> None:
+        requests: list[Stream] = []
+        session = Session(client=False, on_request=requests.append)
+        session.upgrade(b"AAQAAP__", REQUEST)
+        wire = Wire()
+        session.feed(frames.PREFACE + factory.settings() + factory.headers(3))
+        session.connection_made(wire)
+        assert [request.id for request in requests] == [1, 3]
+        assert requests[0].headers == REQUEST
+        assert await requests[0].recv_data(5) == b""
+        await answer(requests[0])
+        types = [each.type for each in factory.parse(b"".join(wire.waiting))]
+        assert types.count(frames.HEADERS) == 2
+        session.abort("test")
+
+    run(test)
+
+
+def test_a_malformed_upgrade_closes() -> None:
+    async def test() -> None:
+        session = Session(client=False, on_request=lambda stream: None)
+        session.upgrade(b"AAQAA", REQUEST)
+        session.connection_made(Wire())
+        assert "HTTP2-Settings" in await session.closed
+
+    run(test)
+
+
+def test_a_server_without_an_owner_refuses_requests() -> None:
+    async def test() -> None:
+        client, server = Session(client=True), Session(client=False)
+        connect(client, server)
+        stream = client.open_stream(REQUEST)
+        await until(lambda: stream.error is not None)
+        assert isinstance(stream.error, TunnelReset)
+        assert stream.error.code == ErrorCodes.REFUSED_STREAM
+
+    run(test)
+
+
+def test_the_round_trip_is_known_from_the_start() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        await until(lambda: sessions.client.rtt is not None and sessions.server.rtt is not None)
+
+    run(test)
