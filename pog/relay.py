@@ -158,14 +158,19 @@ class Relay:
         self._closing: Side | None = None
         self.ended: Ended | None = None
 
-    def start(self, early: bytes = b"") -> None:
-        """Begins to pump; `early` is what arrived from the local socket before."""
-        if early:
-            self._local.data_received(early)
+    def start(self, early: bytes = b"", *, ended: bool = False, lost: Exception | None = None) -> None:
+        """Begins to pump. What the local socket did before: it sent `early`, it `ended`, or it was `lost`."""
         self._watch(self._idle_timeout, Reason.IDLE)
         self._local.transport.set_protocol(self._local)
         self._tunnel.transport.set_protocol(self._tunnel)
-        self._local.transport.resume_reading()
+        if early:
+            self._local.data_received(early)
+        if ended:
+            self._local.eof_received()
+        if lost is not None:
+            self._local.connection_lost(lost)
+        else:
+            self._local.transport.resume_reading()
 
     def stop(self, reason: Reason = Reason.STOPPED, error: Exception | None = None) -> None:
         """Ends the relay now: the local socket is reset, the tunnel is left to its owner."""

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import aiohappyeyeballs
 
@@ -22,6 +22,32 @@ _ATTEMPT_DELAY = 0.25
 _AddrInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]]
 
 
+class Held(asyncio.Protocol):
+    """A new connection before its relay: a destination may speak first, and `early` is what it said.
+
+    It cannot be held unread from the beginning: uvloop reads once connection_made returns, paused there or not.
+    """
+
+    def __init__(self) -> None:
+        self.early = b""
+        self.lost: Exception | None = None
+        self.eof = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.early += data
+        self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self.eof = True
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = exc or ConnectionResetError("closed")
+
+
 class Dialler:
     """Dials destinations under one policy; `timeout` is in seconds and covers resolving and connecting."""
 
@@ -29,15 +55,15 @@ class Dialler:
         self._policy = policy
         self._timeout = timeout
 
-    async def dial(self, host_port: str) -> socket.socket:
-        """A connected, non-blocking socket. Raises DialError."""
+    async def dial(self, host_port: str) -> Held:
+        """An open connection. Raises DialError."""
         try:
             host, port = parse_host_port(host_port)
         except ValueError as error:
             raise DialError(DialKind.BAD_ADDRESS, host_port, str(error)) from None
         try:
             async with asyncio.timeout(self._timeout):
-                found = await self._resolve(host_port, host, port)
+                found = _literal(host, port) or await self._resolve(host_port, host, port)
                 return await self._connect(host_port, self._permitted(host_port, found))
         except TimeoutError:
             raise DialError(DialKind.TIMEOUT, host_port, f"nothing within {self._timeout:g} s") from None
@@ -63,13 +89,28 @@ class Dialler:
             raise DialError(kind, host_port, refusals[0] if refusals else "no address")
         return permitted
 
-    async def _connect(self, host_port: str, addresses: list[_AddrInfo]) -> socket.socket:
+    async def _connect(self, host_port: str, addresses: list[_AddrInfo]) -> Held:
+        loop = asyncio.get_running_loop()
         try:
-            sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_ATTEMPT_DELAY)
+            if len(addresses) == 1:
+                _, held = await loop.create_connection(Held, *addresses[0][4][:2])
+            else:
+                sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_ATTEMPT_DELAY)
+                _, held = await loop.create_connection(Held, sock=sock)
         except (OSError, RuntimeError) as error:  # RuntimeError: uvloop's wording of some failures
             raise DialError(_kind(error), host_port, _strerror(error)) from None
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return sock
+        return held
+
+
+def _literal(host: str, port: int) -> list[_AddrInfo]:
+    """What the resolver would say of an address; it would ask a thread."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
+    return []
 
 
 def _kind(error: Exception) -> DialKind:

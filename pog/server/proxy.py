@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -13,20 +13,17 @@ from grpclib.exceptions import GRPCError
 from pog.address import join_host_port
 from pog.errors import DialError, ProtocolViolation
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
-from pog.proto.grpcproxy_pb2 import ConnectResponse, HTTPError, Packet
+from pog.proto.grpcproxy_pb2 import ConnectResponse, Packet
 from pog.relay import Ended, Reason, Relay, Side
 from pog.tunnel.abilities import ABILITIES_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
 from pog.tunnel.payload import PayloadTransport, open_payload
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
-
     import grpclib.server
 
     from pog.accesslog import AccessLog
     from pog.metrics import Metrics
-    from pog.server.dial import Dialler
+    from pog.server.dial import Dialler, Held
     from pog.settings import ServerSettings
 
     Call = grpclib.server.Stream[Packet, Packet]
@@ -70,7 +67,7 @@ class HTTPProxy(HTTPProxyBase):
         host_port, code = "-", Status.OK
         try:
             host_port = await self._requested(stream)
-            sock = await self._connect(stream, host_port)
+            destination = await self._connect(stream, host_port)
         except GRPCError as error:
             code = error.status
             raise
@@ -79,7 +76,7 @@ class HTTPProxy(HTTPProxyBase):
             raise
         finally:
             self._record(stream, host_port, code)
-        await self._tunnel(stream, sock)
+        await self._tunnel(stream, destination)
 
     def _record(self, stream: Call, host_port: str, code: Status) -> None:
         peer = stream.peer.addr()
@@ -100,61 +97,51 @@ class HTTPProxy(HTTPProxyBase):
             raise GRPCError(Status.FAILED_PRECONDITION, f"got wrong packet type: {kind}, expected connect_request")
         return packet.connect_request.host_port
 
-    async def _connect(self, stream: Call, host_port: str) -> socket.socket:
+    async def _connect(self, stream: Call, host_port: str) -> Held:
         """Dials, and tells the client how that went."""
         began = time.perf_counter()
-        await stream.send_initial_metadata(metadata={ABILITIES_KEY: OUR_ABILITIES})
+        answer = ConnectResponse()
+        destination, failed = None, None
         try:
-            sock = await self._dialler.dial(host_port)
+            destination = await self._dialler.dial(host_port)
         except DialError as error:
-            self._metrics.dialled(error.kind.value, time.perf_counter() - began)
-            failure = error.failure
-            refusal = HTTPError(status_code=failure.http_status, error=str(error))
-            await stream.send_message(Packet(connect_response=ConnectResponse(error=refusal)))
-            raise GRPCError(failure.grpc_status, str(error)) from None
-        self._metrics.dialled("ok", time.perf_counter() - began)
+            failed = error
+            answer.error.status_code, answer.error.error = error.failure.http_status, str(error)
+        self._metrics.dialled(failed.kind.value if failed else "ok", time.perf_counter() - began)
         try:
-            await stream.send_message(Packet(connect_response=ConnectResponse()))
+            await stream.send_initial_metadata(metadata={ABILITIES_KEY: OUR_ABILITIES})
+            await stream.send_message(Packet(connect_response=answer))
         except BaseException:
-            sock.close()
+            if destination:
+                destination.transport.abort()
             raise
-        return sock
+        if destination is None:
+            assert failed is not None
+            raise GRPCError(failed.failure.grpc_status, str(failed))
+        return destination
 
-    async def _tunnel(self, stream: Call, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+    async def _tunnel(self, stream: Call, destination: Held) -> None:
         assert stream.metadata is not None
         half_close = HALF_CLOSE in abilities(stream.metadata.get(ABILITIES_KEY))
         payload = open_payload(stream, half_close=half_close)
-        ended: asyncio.Future[Ended] = loop.create_future()
-        relay: Relay | None = None
-
-        def begin(local: asyncio.Transport) -> None:
-            nonlocal relay
-            if ended.done():  # cancelled before the loop came to it
-                local.abort()
-                return
-            relay = Relay(
-                local,
-                payload,
-                idle_timeout=self._settings.idle_timeout,
-                half_close_timeout=self._settings.half_close_timeout,
-                on_end=lambda how: None if ended.done() else ended.set_result(how),
-                answerer=Side.LOCAL,
-                on_first_byte=self._metrics.first_byte_seconds.observe,
-            )
-            self._entered(relay)
-            relay.start()
-
+        ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        relay = Relay(
+            destination.transport,
+            payload,
+            idle_timeout=self._settings.idle_timeout,
+            half_close_timeout=self._settings.half_close_timeout,
+            on_end=lambda how: None if ended.done() else ended.set_result(how),
+            answerer=Side.LOCAL,
+            on_first_byte=self._metrics.first_byte_seconds.observe,
+        )
+        self._entered(relay)
         try:
-            await loop.create_connection(lambda: _Destination(begin), sock=sock)
-            how = await ended
-            await self._end(payload, how)
+            relay.start(destination.early, ended=destination.eof, lost=destination.lost)
+            await self._end(payload, await ended)
         finally:
-            ended.cancel()
-            if relay is not None:
-                relay.stop()
-                payload.abort()
-                self._left(relay)
+            relay.stop()
+            payload.abort()
+            self._left(relay)
 
     def _entered(self, relay: Relay) -> None:
         self.live.add(relay)
@@ -179,19 +166,6 @@ class HTTPProxy(HTTPProxyBase):
             raise GRPCError(Status.INVALID_ARGUMENT, str(how.error))
         elif isinstance(how.error, GRPCError):
             raise how.error
-
-
-class _Destination(asyncio.Protocol):
-    """Hands a new socket over before its first byte is read: a destination may speak first.
-
-    It cannot be held unread until later: uvloop reads once connection_made returns, whether paused there or not.
-    """
-
-    def __init__(self, begin: Callable[[asyncio.Transport], None]) -> None:
-        self._begin = begin
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._begin(cast("asyncio.Transport", transport))
 
 
 # The log says statuses as Go prints them (codes.Code.String).

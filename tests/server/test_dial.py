@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -31,11 +31,12 @@ def dial(
                     raise answers
                 return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in answers]
 
-            loop.getaddrinfo = resolve  # type: ignore[method-assign]
-        sock = await Dialler(policy, timeout).dial(host_port)
-        with sock:
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-            return sock.getpeername()
+            cast("Any", loop).getaddrinfo = resolve
+        transport = (await Dialler(policy, timeout).dial(host_port)).transport
+        assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        transport.abort()
+        await asyncio.sleep(0)
+        return transport.get_extra_info("peername")
 
     return asyncio.run(scenario())
 

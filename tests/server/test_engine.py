@@ -59,7 +59,7 @@ def test_another_app_keeps_hypercorns_own_protocol() -> None:
 
     arguments = [Config(), *[None] * 7]
     arguments[1] = type("Context", (), {"event_class": object})()
-    assert type(h2_protocol(ASGIWrapper(other), *arguments)) is H2Protocol  # type: ignore[arg-type]
+    assert type(h2_protocol(ASGIWrapper(other), *arguments)) is H2Protocol
 
 
 def test_the_app_is_where_the_command_line_looks() -> None:
