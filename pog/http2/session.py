@@ -105,6 +105,7 @@ class Session(asyncio.Protocol):
         self._gone = False
         # While True, what is to be sent waits for the end of the present step.
         self._corked = False
+        self._flushing = False
         self._transport_full = False
         self._now = time.monotonic()
         self._began = self._now
@@ -356,6 +357,16 @@ class Session(asyncio.Protocol):
 
     # From streams
 
+    def _flush_soon(self) -> None:
+        """Writes when the loop has served what is ready now: what many streams say then goes out in one piece."""
+        if not (self._corked or self._flushing):
+            self._flushing = True
+            self.loop.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flushing = False
+        self.flush()
+
     def open(self, stream: Stream, headers: Headers, *, end_stream: bool = False) -> None:
         """Opens a stream that was created and not opened yet. Raises as `open_stream` does."""
         if self._gone or self._transport is None:
@@ -370,7 +381,7 @@ class Session(asyncio.Protocol):
         if self._keepalive.silent(now) and not self._keepalive.waiting:
             self._probe()
             self._set_timer()
-        self.flush()
+        self._flush_soon()
 
     def _add(self, stream: Stream, machine: MachineStream) -> Stream:
         stream.begin(machine, SendQueue(machine, stream))
@@ -383,13 +394,12 @@ class Session(asyncio.Protocol):
         if end_stream:
             stream.queue.ends = stream.queue.finished = True
             self._settle(stream)
-        self.flush()
+        self._flush_soon()
 
     def write(self, stream: Stream, chunks: list[Chunk], size: int) -> None:
         self.stats.bytes_sent += size
         self._connection.queue(stream.queue, chunks, size)
-        if not self._corked:
-            self.flush()
+        self._flush_soon()
 
     def end(self, stream: Stream, trailers: Headers | None) -> None:
         self._connection.end(stream.queue, trailers)
@@ -397,7 +407,7 @@ class Session(asyncio.Protocol):
             self._settle(stream)
         else:
             self.expire(stream, self.config.linger)
-        self.flush()
+        self._flush_soon()
 
     def expire(self, stream: Stream, seconds: float) -> None:
         """Resets the stream when it is not over by then (or a few seconds later)."""
@@ -412,7 +422,7 @@ class Session(asyncio.Protocol):
         self._reset(stream.machine, error_code)
         self._remove(stream)
         self._tell_lost(stream, TunnelReset(int(error_code), by_peer=False))
-        self.flush()
+        self._flush_soon()
 
     def consumed(self, stream: Stream, size: int) -> None:
         """A stream's owner took `size` bytes of content."""
@@ -421,7 +431,7 @@ class Session(asyncio.Protocol):
         else:
             self._connection.consumed(stream.machine, size, time.monotonic())
             if self._connection.has_output:
-                self.flush()
+                self._flush_soon()
 
     def hold(self, size: int) -> None:
         """A stream holds `size` bytes more, since its owner does not take them now."""
