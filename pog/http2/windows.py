@@ -4,8 +4,11 @@
 2. Credit goes back when a quarter of the window can be returned, so that WINDOW_UPDATE frames stay few.
 3. When a whole window was used within two round trips, the window is what limits the sender: it doubles, up to its
    ceiling. (Two, since a window that is used up in exactly one round trip is already too small.)
-4. A window that was idle goes back to its first size: what it had grown to was true for another time.
-5. All receive buffers of the process share a budget. Over half of it no window grows and new streams begin small; over
+4. When it took a window more than eight round trips to be used on a near network, the rest of it only stood in queues
+   before the reader, and others behind it: it halves, down to a floor. Far away that is left alone, since a window
+   that is too small costs more there than a queue.
+5. A window that was idle goes back to its first size: what it had grown to was true for another time.
+6. All receive buffers of the process share a budget. Over half of it no window grows and new streams begin small; over
    all of it a connection's own credit waits for its readers too.
 
 A window's state has h2's names, since h2 changes it when INITIAL_WINDOW_SIZE changes.
@@ -30,6 +33,9 @@ CONNECTION_WINDOW = 32 * MIB
 SMALL_STREAM_WINDOW = 64 * KIB
 
 _IDLE_SECONDS = 10.0
+# One read of uvloop's: with less, sender and reader would wait for each other.
+_LEAST_WINDOW = 256 * KIB
+_NEAR_SECONDS = 0.01
 
 
 class ReceiveWindow:
@@ -83,6 +89,8 @@ class ReceiveWindow:
             self.max_window_size = min(self.max_window_size, self._first_size)
         elif may_grow and rtt is not None and elapsed < 2 * rtt and self.max_window_size < self.ceiling:
             self.max_window_size = min(2 * self.max_window_size, self.ceiling)
+        elif rtt is not None and rtt < _NEAR_SECONDS and elapsed > 8 * rtt and self.max_window_size > _LEAST_WINDOW:
+            self.max_window_size = max(self.max_window_size >> 1, _LEAST_WINDOW)
         self._used = 0
         self._used_since = now
 
