@@ -11,6 +11,7 @@ from pog.auth.check import Authenticator
 from pog.client.exit import Exit
 from pog.client.pages import Pages
 from pog.client.users import Users
+from pog.memory import keep_freed_memory
 from pog.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ async def run(settings: ClientSettings, *, shutdown: asyncio.Event, started: Cal
 
     `started` gets the addresses that it listens on. Nothing is left behind: no task, no socket, no thread.
     """
+    keep_freed_memory()
     metrics = Metrics("client", settings)
     exit = Exit(settings, metrics)
     pages = Pages(metrics, exit if settings.mux_server_metrics else None)

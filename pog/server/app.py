@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from pog.memory import keep_freed_memory
 from pog.server.calls import Calls, Served, lifespan
 from pog.server.core import Core
 from pog.server.pages import pages
@@ -31,6 +32,7 @@ class App(Served):
     def core(self) -> Core:
         """What is served; made at first use, from the settings as they are then. Raises SettingsError."""
         if self._core is None:
+            keep_freed_memory()
             self._core = Core(self._settings or load(ServerSettings, os.environ, {}))
             self._calls = Calls(self._core.mapping)
             self._pages = pages(self._core)
