@@ -121,7 +121,7 @@ class ServerSettings(CommonSettings):
         "POG_ENGINE",
         values.choice("cut-through", "portable"),
         "cut-through",
-        "Our own HTTP/2, or Hypercorn's with plain ASGI messages: slower, a yardstick and a way to tell whose a fault is",
+        "cut-through is our own HTTP/2; portable is Hypercorn's, with plain ASGI messages: slower, a yardstick",
     )
     workers: int = setting("--workers", "", values.COUNT, 1, "Number of processes that serve.")
 
