@@ -131,9 +131,9 @@ class LaneTransport(asyncio.Transport):
 
     def _break(self, error: TunnelError) -> None:
         """The peer broke a rule. A server's handler says so with a status, so only a client resets."""
+        self._stream.release()
         if self._client:
             self._stream.reset_nowait(ErrorCodes.PROTOCOL_ERROR)
-        self._stream.release()
         self._lose(error)
 
     def _lose(self, error: Exception | None) -> None:
@@ -141,6 +141,7 @@ class LaneTransport(asyncio.Transport):
             return
         self._lost = self._closing = True
         self._held.clear()
+        self._stream.release()
         if self._protocol is not None:
             self._protocol.connection_lost(error)
 
@@ -215,11 +216,11 @@ class LaneTransport(asyncio.Transport):
         """Nothing more is read or written. A client resets the call; a server's handler ends it with a status."""
         if self._lost:
             return
+        self._closing = True
         self._stream.discard_written()
         self._stream.release()
         if self._client:
             self._stream.reset_nowait(ErrorCodes.CANCEL)
-        self._closing = True
         self._stream.connection.loop.call_soon(self._lose, None)
 
     async def finished(self) -> None:

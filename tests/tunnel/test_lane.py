@@ -1,0 +1,392 @@
+"""The lane over two sessions back to back: bytes, half-close, back pressure, and every way a tunnel ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from grpclib.const import Status
+from h2.errors import ErrorCodes
+
+from pog.errors import CallFailed, ConnectionLost, ProtocolViolation, TunnelReset
+from pog.http2.config import SessionConfig
+from pog.proto.grpcproxy_pb2 import ConnectRequest, Packet
+from pog.tunnel.lane import LaneTransport
+from pog.wire import encode
+from tests.http2.factory import REQUEST, RESPONSE, TRAILERS
+from tests.http2.memory import Sessions, run, settle, until
+
+if TYPE_CHECKING:
+    from pog.http2.stream import Stream
+
+KIB = 1024
+SMALL = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
+
+
+class Tape(asyncio.Protocol):
+    """Records what a transport tells its protocol."""
+
+    def __init__(self, *, stay: bool = True, stop_after: int | None = None) -> None:
+        self.stay = stay
+        self.stop_after = stop_after
+        self.data = b""
+        self.calls: list[str] = []
+        self.error: Exception | None = None
+        self.transport: asyncio.Transport | None = None
+
+    def data_received(self, data: bytes) -> None:
+        assert not self.calls or self.calls[-1] not in ("eof", "lost")
+        self.data += bytes(data)
+        if self.stop_after is not None and len(self.data) >= self.stop_after:
+            assert self.transport is not None
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self.calls.append("eof")
+        return self.stay
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.calls.append("lost")
+        self.error = exc
+
+    def pause_writing(self) -> None:
+        self.calls.append("pause")
+
+    def resume_writing(self) -> None:
+        self.calls.append("resume")
+
+
+class Tunnel:
+    """Both ends of one tunnel, after the handshake."""
+
+    def __init__(self, sessions: Sessions, stream: Stream, request: Stream, *, half_close: bool = True) -> None:
+        self.sessions, self.stream, self.request = sessions, stream, request
+        self.client = LaneTransport(stream, half_close=half_close)
+        self.server = LaneTransport(request, half_close=half_close)
+        self.user, self.destination = Tape(), Tape()
+
+    def start(self) -> None:
+        for transport, tape in ((self.client, self.user), (self.server, self.destination)):
+            tape.transport = transport
+            transport.set_protocol(tape)
+
+    async def end(self, status: str = "0", message: str = "") -> None:
+        """What a handler's return does."""
+        await self.request.send_headers([("grpc-status", status), ("grpc-message", message)], end_stream=True)
+
+
+async def tunnel(config: SessionConfig | None = None, *, half_close: bool = True) -> Tunnel:
+    sessions = Sessions(client=config, server=config)
+    stream, request = await sessions.call(REQUEST)
+    await request.send_headers(RESPONSE)
+    made = Tunnel(sessions, stream, request, half_close=half_close)
+    made.start()
+    return made
+
+
+def test_bytes_go_both_ways_and_each_direction_ends_by_itself() -> None:
+    async def test() -> None:
+        made = await tunnel()
+        made.client.write(b"up ")
+        made.client.writelines([b"and ", memoryview(b"up")])
+        made.server.write(b"down")
+        made.client.write_eof()
+        await until(lambda: made.destination.calls == ["eof"])
+        assert made.destination.data == b"up and up"
+        made.server.write(b" still")
+        made.server.write_eof()
+        await until(lambda: made.user.calls == ["eof"])
+        assert made.user.data == b"down still"
+        made.server.close()
+        await made.end()
+        await until(lambda: made.user.calls == ["eof", "lost"])
+        assert made.user.error is None
+        assert made.destination.calls == ["eof", "lost"]
+        assert not made.sessions.client.streams
+        assert not made.sessions.server.streams
+        assert made.sessions.budget.held == 0
+
+    run(test)
+
+
+def test_a_server_may_end_first_and_the_user_go_on() -> None:
+    async def test() -> None:
+        made = await tunnel()
+        made.server.write(b"bye")
+        made.server.write_eof()
+        await until(lambda: made.user.calls == ["eof"])
+        made.client.write(b"more")
+        await until(lambda: made.destination.data == b"more")
+
+    run(test)
+
+
+def test_towards_the_original_a_server_cannot_say_its_end() -> None:
+    async def test() -> None:
+        made = await tunnel(half_close=False)
+        assert made.client.can_write_eof()
+        assert not made.server.can_write_eof()
+        made.server.write_eof()
+        await settle()
+        assert made.user.calls == []
+        await made.end()
+        await until(lambda: made.user.calls == ["eof", "lost"])
+        assert made.user.error is None
+
+    run(test)
+
+
+def test_what_the_handshake_left_unread_comes_first() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        stream, request = await sessions.call(REQUEST)
+        made = Tunnel(sessions, stream, request)
+        hello = encode.message(Packet(connect_request=ConnectRequest(host_port="a:1")))
+        content = [hello, *encode.payload(b"early"), *encode.payload(b" bird")]
+        stream.write(content, sum(map(len, content)))
+        assert await request.recv_data(len(hello)) == hello
+        made.start()
+        made.client.write(b" sings")
+        await until(lambda: len(made.destination.data) == 16)
+        assert made.destination.data == b"early bird sings"
+
+    run(test)
+
+
+@pytest.mark.parametrize("size", [1, 100, 20_000, 3_000_000])
+def test_a_reader_that_stops_stops_the_writer_and_loses_nothing(size: int) -> None:
+    async def test() -> None:
+        made = await tunnel(SMALL)
+        made.destination.stop_after = 1
+        content = bytes(range(256)) * 16 * KIB
+        written = 0
+        while "pause" not in made.user.calls:
+            made.client.write(content[written : written + size])
+            written += size
+            await asyncio.sleep(0)
+            if written >= len(content):
+                break
+        made.client.write_eof()
+        await settle()
+        assert len(made.destination.data) <= 2 * 64 * KIB
+        assert made.request.held <= 64 * KIB
+        while made.destination.calls != ["eof"]:
+            made.destination.stop_after = len(made.destination.data) + 50_000
+            made.server.resume_reading()
+            await asyncio.sleep(0)
+        assert made.destination.data == content[:written]
+        assert made.user.calls in (["pause", "resume"], [])
+
+    run(test)
+
+
+def test_an_end_behind_unread_data_comes_after_it() -> None:
+    async def test() -> None:
+        made = await tunnel()
+        made.user.stop_after = 1
+        made.server.write(b"first")
+        await settle()
+        made.server.write(b"second")
+        made.server.write_eof()
+        await settle()
+        await made.end()
+        await settle()
+        assert (made.user.data, made.user.calls) == (b"first", [])
+        made.user.stop_after = None
+        made.client.resume_reading()
+        await settle()
+        assert made.user.data == b"firstsecond"
+        assert made.user.calls == ["eof", "lost"]
+
+    run(test)
+
+
+def test_an_end_in_the_same_piece_as_the_data_that_paused() -> None:
+    async def test() -> None:
+        made = await tunnel()
+        made.user.stop_after = 1
+        chunks = [*encode.payload(b"a"), *encode.payload(b"b"), encode.HALF_CLOSE]
+        made.request.write([b"".join(chunks)], len(b"".join(chunks)))
+        await settle()
+        assert (made.user.data, made.user.calls) == (b"a", [])
+        made.client.resume_reading()
+        assert (made.user.data, made.user.calls) == (b"ab", [])
+        made.client.resume_reading()
+        assert made.user.calls == ["eof"]
+
+    run(test)
+
+
+def test_a_status_that_is_not_ok_is_an_error_with_its_text() -> None:
+    async def test() -> None:
+        made = await tunnel()
+        made.server.write(b"part")
+        await made.end("14", "the destination broke%2C sorry")
+        await until(lambda: "lost" in made.user.calls)
+        assert isinstance(made.user.error, CallFailed)
+        assert made.user.error.status is Status.UNAVAILABLE
+        assert made.user.error.message == "the destination broke, sorry"
+        assert made.user.calls == ["lost"]
+        assert made.user.data == b"part"
+
+    run(test)
+
+
+@pytest.mark.parametrize(("fields", "error"), [({"grpc-status": "99"}, CallFailed), ({"x": "y"}, ProtocolViolation)])
+def test_strange_trailers(fields: dict[str, str], error: type[Exception]) -> None:
+    async def test() -> None:
+        made = await tunnel()
+        await made.request.send_headers([*fields.items()], end_stream=True)
+        await until(lambda: "lost" in made.user.calls)
+        assert isinstance(made.user.error, error)
+
+    run(test)
+
+
+def test_a_reset_is_told_to_the_other_end() -> None:
+    async def test() -> None:
+        made = await tunnel()
+        made.client.write(b"x")
+        await settle()
+        made.client.abort()
+        await until(lambda: "lost" in made.destination.calls)
+        assert isinstance(made.destination.error, TunnelReset)
+        assert made.destination.error.code == ErrorCodes.CANCEL
+        assert made.user.calls == ["lost"]
+        made.client.abort()
+        made.client.close()
+        made.client.write(b"y")
+        made.client.write_eof()
+
+    run(test)
+
+
+def test_a_server_that_aborts_leaves_the_status_to_its_handler() -> None:
+    async def test() -> None:
+        made = await tunnel(SMALL)
+        made.user.stop_after = 1
+        made.server.write(bytes(600 * KIB))
+        await settle()
+        made.server.abort()
+        await made.end("14", "broken")
+        made.user.stop_after = None
+        made.client.resume_reading()
+        await until(lambda: "lost" in made.user.calls)
+        assert made.user.error is not None
+        assert made.destination.calls == ["pause", "lost"]
+        assert made.request.queue.size == 0
+
+    run(test)
+
+
+def test_a_lost_connection_is_told_to_both_ends() -> None:
+    async def test() -> None:
+        made = await tunnel()
+        made.sessions.server.abort("power cut")
+        await until(lambda: "lost" in made.user.calls and "lost" in made.destination.calls)
+        assert isinstance(made.user.error, ConnectionLost)
+        assert isinstance(made.destination.error, ConnectionLost)
+        assert made.destination.error.reason == "power cut"
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\0\0\0\0\0", "got wrong packet type"),
+        (b"\1\0\0\0\2\x0a\0", "compressed"),
+        (encode.message(Packet(connect_request=ConnectRequest(host_port="a:1"))), "got wrong packet type"),
+    ],
+)
+def test_a_peer_that_breaks_the_rules(content: bytes, says: str) -> None:
+    async def test() -> None:
+        for up in (True, False):
+            made = await tunnel()
+            sender = made.stream if up else made.request
+            sender.write([content], len(content))
+            tape = made.destination if up else made.user
+            await until(lambda: "lost" in tape.calls)  # noqa: B023
+            assert isinstance(tape.error, ProtocolViolation)
+            assert says in str(tape.error)
+            if up:
+                await made.end("3", "no")
+                await until(lambda: "lost" in made.user.calls)  # noqa: B023
+
+    run(test)
+
+
+def test_an_end_inside_a_message() -> None:
+    async def test() -> None:
+        made = await tunnel()
+        made.stream.write([b"\0\0\0\0\5\x0a\3a"], 8)
+        made.stream.write_eof()
+        await until(lambda: "lost" in made.destination.calls)
+        assert isinstance(made.destination.error, ProtocolViolation)
+        assert "inside a message" in str(made.destination.error)
+
+    run(test)
+
+
+def test_closing_sends_what_was_written() -> None:
+    async def test() -> None:
+        made = await tunnel(SMALL)
+        made.client.write(bytes(200 * KIB))
+        made.client.close()
+        assert made.client.is_closing()
+        await until(lambda: made.destination.calls == ["eof"])
+        assert len(made.destination.data) == 200 * KIB
+        assert made.user.calls == ["lost"]
+        assert made.user.error is None
+        made.server.write(b"nobody reads this")
+        made.server.close()
+        await made.server.finished()
+        await made.end()
+        await settle()
+        assert made.user.data == b""
+        assert not made.sessions.client.streams
+
+    run(test)
+
+
+def test_a_protocol_that_does_not_stay_closes() -> None:
+    async def test() -> None:
+        made = await tunnel()
+        made.destination.stay = False
+        made.client.write_eof()
+        await until(lambda: made.destination.calls == ["eof", "lost"])
+
+    run(test)
+
+
+def test_a_call_that_the_server_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pog.tunnel.lane._CLOSE_TIMEOUT", 0.0)
+
+    async def test() -> None:
+        made = await tunnel(SessionConfig(keepalive=0.02))
+        made.client.close()
+        await until(lambda: made.request.error is not None)
+        assert isinstance(made.request.error, TunnelReset)
+
+    run(test)
+
+
+def test_trailers_behind_an_early_end() -> None:
+    """RFC 9113 section 8.1: the server is done, the client was still sending."""
+
+    async def test() -> None:
+        made = await tunnel(SMALL)
+        made.destination.stop_after = 1
+        made.client.write(bytes(300 * KIB))
+        await settle()
+        made.server.write(b"enough")
+        made.server.close()
+        await made.end()
+        await until(lambda: "lost" in made.user.calls)
+        assert made.user.error is None
+        assert made.user.data == b"enough"
+        assert made.stream.trailers == [("grpc-status", "0"), ("grpc-message", "")]
+        assert TRAILERS[0] in made.stream.trailers
+
+    run(test)
