@@ -2,7 +2,7 @@
 
     user's program -- HTTP proxy / SOCKS --> pog client == gRPC over HTTP/2 ==> pog server -- TCP --> destination
 
-cli        commands: up, server, client, auth
+cli        commands: up, server, client, health, stacks, auth
 settings   frozen settings, from defaults, environment and flags
 server     the ASGI app: gRPC services (proxy, health check, stacks) and pages on one port
 client     listens for the user's programs, opens one tunnel per connection

@@ -1,0 +1,146 @@
+"""Single calls to a server, for `pog health` and `pog stacks`: connect, one message up, one down, done.
+
+A container's health check runs this every few seconds, so nothing is imported that it can do without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+from grpclib.const import Status
+from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from h2.errors import ErrorCodes
+
+import pog
+from pog.address import join_host_port
+from pog.client.connect import Target, connect
+from pog.errors import CallFailed, ExitUnavailable, ProtocolViolation
+from pog.proto import gstacks_pb2, healthcheck_pb2
+from pog.tunnel.lane import call_error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pog.http2.session import Session
+    from pog.http2.stream import Stream
+    from pog.settings import ClientSettings
+
+M = TypeVar("M", bound=Message)
+
+SERVING = "SERVING"
+
+_PREFIX_BYTES = 5
+# A server that does not close its side of an ended connection is not waited for longer; seconds.
+_CLOSE_TIMEOUT = 1.0
+
+
+async def health(settings: ClientSettings, service: str, limit: float) -> str:
+    """What the server says of one of its services, or of itself when `service` is empty: SERVING or another word.
+
+    The Go original has no grpc.health.v1: that it answers its own health check is SERVING. Raises PogError when there
+    is no answer within `limit` seconds, or another one.
+    """
+    async with _calls(settings, limit) as calls:
+        request = HealthCheckRequest(service=service)
+        try:
+            answer = await calls.unary("grpc.health.v1.Health/Check", request, HealthCheckResponse)
+            return HealthCheckResponse.ServingStatus.Name(answer.status)
+        except CallFailed as error:
+            if service or error.status is not Status.UNIMPLEMENTED:
+                raise
+        await calls.unary("healthcheck.Healthcheck/Invoke", healthcheck_pb2.Request(), healthcheck_pb2.Response)
+        return SERVING
+
+
+async def stacks(settings: ClientSettings, limit: float) -> str:
+    """The stacks of all tasks and threads of the server, as text. Raises PogError."""
+    async with _calls(settings, limit) as calls:
+        answer = await calls.unary("gstacks.GoroutineStacks/Invoke", gstacks_pb2.Request(), gstacks_pb2.Response)
+        return answer.data
+
+
+@asynccontextmanager
+async def _calls(settings: ClientSettings, limit: float) -> AsyncIterator[_Calls]:
+    """A connection for calls that are all done within `limit` seconds. Raises ExitUnavailable."""
+    target = Target.of(settings)
+    try:
+        async with asyncio.timeout(limit):
+            session = await _connect(target)
+            try:
+                yield _Calls(session, target, settings.pog_auth.basic() if settings.pog_auth else None)
+                session.drain()
+                await asyncio.wait((session.closed,), timeout=_CLOSE_TIMEOUT)
+            finally:
+                session.abort("done")
+    except TimeoutError:
+        raise ExitUnavailable(f"no answer from {settings.server_addr} within {limit:g} s") from None
+
+
+async def _connect(target: Target) -> Session:
+    try:
+        return await connect(target, _NoPool())
+    except ExitUnavailable as error:
+        raise ExitUnavailable(f"{join_host_port(target.host, target.port)}: {error}") from None
+
+
+class _NoPool:
+    """Nobody waits for what happens to the connection: whoever uses it notices."""
+
+    def stream_ended(self) -> None:
+        pass
+
+    def draining(self, session: Session) -> None:
+        pass
+
+    def lost(self, session: Session, reason: str) -> None:
+        pass
+
+
+class _Calls:
+    """Unary calls on one connection."""
+
+    def __init__(self, session: Session, target: Target, authorization: str | None) -> None:
+        self._session = session
+        self._headers = [
+            (":method", "POST"),
+            (":scheme", target.scheme),
+            (":authority", target.authority),
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+            ("user-agent", f"pog/{pog.__version__}"),
+        ]
+        if authorization is not None:
+            self._headers.append(("authorization", authorization))
+
+    async def unary(self, method: str, request: Message, answer: type[M]) -> M:
+        """Raises CallFailed with the status of the call, and TunnelError when it breaks."""
+        data = request.SerializeToString()
+        stream = self._session.open_stream([(":path", f"/{method}"), *self._headers])
+        try:
+            await stream.send_data(b"\0" + len(data).to_bytes(4, "big") + data, end_stream=True)
+            return answer.FromString(await _answer(stream))
+        except DecodeError:
+            raise ProtocolViolation(f"the answer is not a {answer.DESCRIPTOR.full_name}") from None
+        finally:
+            stream.reset_nowait(ErrorCodes.CANCEL)
+            stream.release()
+
+
+async def _answer(stream: Stream) -> bytes:
+    """The one message of an answer."""
+    http_status = dict(await stream.recv_headers()).get(":status")
+    if http_status != "200":
+        # github.com/grpc/grpc, doc/http-grpc-status-mapping.md
+        status = Status.UNIMPLEMENTED if http_status == "404" else Status.UNKNOWN
+        raise CallFailed(status, f"HTTP status {http_status} instead of gRPC; is it a pog server?")
+    prefix = await stream.recv_data(_PREFIX_BYTES)
+    data = await stream.recv_data(int.from_bytes(prefix[1:], "big")) if prefix else b""
+    await stream.recv_trailers()
+    if (error := call_error(stream)) is not None:
+        raise error
+    if len(prefix) < _PREFIX_BYTES or prefix[0]:
+        raise ProtocolViolation("the answer has no message that can be read")
+    return data

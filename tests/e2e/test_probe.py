@@ -1,0 +1,160 @@
+"""`pog health` and `pog stacks`, as an operator or a container's health check runs them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from pog.proto import healthcheck_pb2
+from tests.helpers import pog
+from tests.helpers.items import item
+from tests.helpers.origin import Origins, full_backlog, silent, unused_port
+from tests.helpers.process import Program
+from tests.helpers.user import basic, connect
+from tests.helpers.watch import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.helpers.tls import Authority
+
+
+def run(*args: str, env: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """Status, what stood on standard output, and everything."""
+    program = Program([*pog.POG, *args], env)
+    status = program.wait()
+    program.check_output()
+    return status, "\n".join(program.stdout), program.output()
+
+
+def test_health(shared_server: pog.End) -> None:
+    address = shared_server.host_port
+    assert run("health", address, "--insecure")[:2] == (0, "SERVING")
+    assert run("health", address, env={"INSECURE": "1"})[:2] == (0, "SERVING")
+    assert run("health", address, "--insecure", "--service", "HTTPProxy")[:2] == (0, "SERVING")
+    status, _, said = run("health", address, "--insecure", "--service", "Nobody")
+    assert status == 1
+    assert "NOT_FOUND" in said
+
+
+def test_health_needs_no_credentials_and_stacks_do() -> None:
+    end = pog.server({"POG_AUTH_A": item("a", "secret")})
+    with end.program:
+        assert run("health", end.host_port, "--insecure")[:2] == (0, "SERVING")
+        assert "\ntask " in run("stacks", end.host_port, "--insecure", "--auth", "a:secret")[1]
+        assert run("stacks", end.host_port, "--insecure", env={"CLIENT_POG_AUTH": "a:secret"})[0] == 0
+        for env in ({}, {"CLIENT_POG_AUTH": "a:wrong"}):
+            status, out, said = run("stacks", end.host_port, "--insecure", env=env)
+            assert (status, out) == (1, "")
+            assert "UNAUTHENTICATED" in said
+            assert "wrong\n" not in said
+
+
+def test_stacks_of_a_server_that_does_not_serve_them() -> None:
+    end = pog.server({"STACKS": ""})
+    with end.program:
+        status, _, said = run("stacks", end.host_port, "--insecure")
+        assert status == 1
+        assert "UNIMPLEMENTED" in said
+
+
+def test_tls(authority: Authority) -> None:
+    files = ("--certfile", str(authority.cert_file), "--keyfile", str(authority.key_file))
+    end = pog.hypercorn(None, *files)
+    trusts = {"SSL_CERT_FILE": str(authority.ca_file)}
+    with end.program:
+        assert run("health", end.host_port, env=trusts)[:2] == (0, "SERVING")
+        assert run("health", end.host_port, "--server-host", "localhost", env=trusts)[0] == 0
+        assert run("health", end.host_port, "--skip-verify")[0] == 0
+        for args in ((), ("--server-host", "pog.example")):
+            status, _, said = run("health", end.host_port, *args, env=trusts if args else {})
+            assert status == 1
+            assert "certificate" in said
+
+
+def test_nobody_there() -> None:
+    status, _, said = run("health", f"127.0.0.1:{unused_port()}", "--insecure")
+    assert status == 1
+    assert "refused" in said.lower()
+
+
+def test_nobody_who_answers(origins: Origins) -> None:
+    """Neither to the SYN, nor to the preface."""
+    with full_backlog() as address:
+        for each in (address, origins.start(silent).host_port):
+            status, _, said = run("health", each, "--insecure", "--limit", "0.3")
+            assert status == 1
+            assert "within 0.3 s" in said
+
+
+def test_a_server_that_drains(origins: Origins) -> None:
+    """It refuses new connections, so a probe fails at once; what is open goes on."""
+    server = pog.server({"DRAIN_TIMEOUT": "60"})
+    with server.program:
+        client = pog.client(server.host_port)
+        with client.program, connect(client.address, origins.start(silent).host_port) as tunnel:
+            assert tunnel.status == 200
+            server.program.send_signal(signal.SIGTERM)
+            eventually(lambda: check_fails(server))
+            assert server.program.running()
+        assert server.program.wait() == 0
+
+
+def check_fails(end: pog.End) -> None:
+    assert run("health", end.host_port, "--insecure", "--limit", "1")[0] == 1
+
+
+@contextmanager
+def original(login: str) -> Iterator[str]:
+    """The original has healthcheck.Healthcheck alone, behind its credentials."""
+
+    def invoke(request: Any, context: Any) -> Any:
+        if dict(context.invocation_metadata()).get("authorization") != login:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "who?")
+        return healthcheck_pb2.Response(data="{}")
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        invoke,
+        request_deserializer=healthcheck_pb2.Request.FromString,
+        response_serializer=healthcheck_pb2.Response.SerializeToString,
+    )
+    with ThreadPoolExecutor(2, "grpc") as pool:
+        server = grpc.server(pool)
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("healthcheck.Healthcheck", {"Invoke": handler}),)
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"127.0.0.1:{port}"
+        server.stop(None).wait()
+
+
+def test_the_original(origins: Origins) -> None:
+    with original(basic("a", "a")) as address:
+        assert run("health", address, "--insecure", "--auth", "a:a")[:2] == (0, "SERVING")
+        status, _, said = run("health", address, "--insecure")
+        assert status == 1
+        assert "UNAUTHENTICATED" in said
+        assert run("health", address, "--insecure", "--service", "HTTPProxy")[0] == 1
+
+
+@pytest.mark.parametrize("args", [["nonsense"], ["a:1", "--auth", "nocolon"], ["a:1", "--limit", "0"], []])
+def test_bad_usage(args: list[str]) -> None:
+    status, _, said = run("health", *args)
+    assert status == 2
+    assert "nocolon" not in said.partition("\n")[2]
+
+
+def test_a_health_check_imports_little() -> None:
+    """What a server is made of stays out of the way of a command that runs every few seconds."""
+    code = "import sys, pog.cli, pog.client.probe; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    heavy = {"hypercorn", "starlette", "prometheus_client", "bcrypt", "uvloop", "h11", "grpclib.server"}
+    assert heavy.isdisjoint(found)
