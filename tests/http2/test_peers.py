@@ -1,0 +1,338 @@
+"""grpcio as an independent peer over real sockets, as client and as server; and grpclib's own halves on our streams."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+import grpclib.client
+import grpclib.server
+import pytest
+import uvloop
+from grpclib.const import Cardinality, Status
+from grpclib.encoding.proto import ProtoCodec
+from grpclib.events import _DispatchChannelEvents, _DispatchServerEvents
+from grpclib.exceptions import GRPCError
+from grpclib.server import request_handler
+
+from pog.errors import CallFailed
+from pog.http2.session import Session
+from pog.proto.grpcproxy_grpc import HTTPProxyBase
+from pog.proto.grpcproxy_pb2 import ConnectRequest, ConnectResponse, Packet
+from pog.tunnel.lane import LaneTransport
+from pog.wire import encode
+from tests.http2.memory import until
+from tests.tunnel.test_lane import Tape
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from pog.http2.stream import Stream
+
+    Call = grpclib.server.Stream[Packet, Packet]
+
+RUN = "/HTTPProxy/Run"
+HEADERS = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", RUN),
+    (":authority", "exit"),
+    ("te", "trailers"),
+    ("content-type", "application/grpc"),
+]
+LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
+
+
+class Echo(HTTPProxyBase):
+    """Answers the first packet, then sends every payload back over the lane, until the client has ended."""
+
+    async def Run(self, stream: Call) -> None:
+        packet = await stream.recv_message()
+        assert packet is not None
+        if packet.connect_request.host_port == "refuse":
+            raise GRPCError(Status.PERMISSION_DENIED, "not there")
+        await stream.send_message(Packet(connect_response=ConnectResponse()))
+        lane = LaneTransport(cast("Stream", stream._stream), half_close=False)
+        done = asyncio.get_running_loop().create_future()
+
+        class Back(Tape):
+            def data_received(self, data: bytes) -> None:
+                lane.write(data)
+
+            def pause_writing(self) -> None:
+                lane.pause_reading()
+
+            def resume_writing(self) -> None:
+                lane.resume_reading()
+
+            def eof_received(self) -> bool:
+                done.set_result(None)
+                return True
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                if not done.done():
+                    done.set_result(exc)
+
+        lane.set_protocol(Back())
+        await done
+        lane.close()
+
+
+def serve(stream: Stream) -> None:
+    """grpclib's handler on our stream."""
+    handler = request_handler(
+        Echo().__mapping__(),
+        cast("Any", stream),
+        stream.headers or [],
+        ProtoCodec(),
+        None,
+        _DispatchServerEvents(),
+        stream.release,
+    )
+    task = asyncio.get_running_loop().create_task(handler, name="call")
+    TASKS.add(task)
+    task.add_done_callback(TASKS.discard)
+
+
+TASKS: set[asyncio.Task[None]] = set()
+
+
+def with_server(factory: Callable[[], asyncio.AbstractEventLoop], test: Callable[[int], Awaitable[None]]) -> None:
+    """Runs a test beside a server of ours on a loopback port."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        sessions: list[Session] = []
+
+        def accept() -> Session:
+            sessions.append(Session(client=False, on_request=serve))
+            return sessions[-1]
+
+        server = await loop.create_server(accept, "127.0.0.1", 0)
+        async with asyncio.timeout(30):
+            await test(server.sockets[0].getsockname()[1])
+            await until(lambda: not TASKS)
+        server.close()
+        for session in sessions:
+            session.abort("the test is over")
+        await asyncio.gather(*(session.closed for session in sessions))
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
+
+
+def grpcio_tunnel(port: int, packets: Iterator[Packet]) -> Iterator[Packet]:
+    options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        run = channel.stream_stream(
+            RUN, request_serializer=Packet.SerializeToString, response_deserializer=Packet.FromString
+        )
+        yield from run(packets, timeout=20)
+
+
+@pytest.mark.parametrize("factory", LOOPS)
+def test_grpcio_as_client(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    chunks = [bytes([number]) * size for number, size in enumerate([1, 100, 20_000, 1_000_000, 3_000_000, 7])]
+
+    def talk(port: int) -> bytes:
+        packets = [Packet(connect_request=ConnectRequest(host_port="a:1")), *(Packet(payload=each) for each in chunks)]
+        answers = list(grpcio_tunnel(port, iter(packets)))
+        assert answers[0] == Packet(connect_response=ConnectResponse())
+        assert all(each.payload for each in answers[1:])
+        return b"".join(each.payload for each in answers[1:])
+
+    async def test(port: int) -> None:
+        results = await asyncio.gather(*(asyncio.to_thread(talk, port) for _ in range(4)))
+        assert results == [b"".join(chunks)] * 4
+
+    with_server(factory, test)
+
+
+def test_grpcio_is_told_a_status() -> None:
+    def talk(port: int) -> None:
+        with pytest.raises(grpc.RpcError) as caught:
+            list(grpcio_tunnel(port, iter([Packet(connect_request=ConnectRequest(host_port="refuse"))])))
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert caught.value.details() == "not there"
+
+    async def test(port: int) -> None:
+        await asyncio.to_thread(talk, port)
+
+    with_server(asyncio.new_event_loop, test)
+
+
+def test_a_client_that_cancels_ends_the_handler() -> None:
+    def talk(port: int) -> None:
+        packets = iter([Packet(connect_request=ConnectRequest(host_port="a:1"))])
+        options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+        gate = threading.Event()
+
+        def forever() -> Iterator[Packet]:
+            yield from packets
+            gate.wait(20)
+
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+            run = channel.stream_stream(
+                RUN, request_serializer=Packet.SerializeToString, response_deserializer=Packet.FromString
+            )
+            call = run(forever())
+            next(call)
+            call.cancel()
+            gate.set()
+
+    async def test(port: int) -> None:
+        await asyncio.to_thread(talk, port)
+
+    with_server(asyncio.new_event_loop, test)
+
+
+# grpcio as server
+
+
+@contextmanager
+def grpcio_server() -> Iterator[int]:
+    def run(packets: Iterator[Packet], context: grpc.ServicerContext) -> Iterator[Packet]:
+        first = next(packets)
+        if first.connect_request.host_port == "refuse":
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        yield Packet(connect_response=ConnectResponse())
+        for packet in packets:
+            yield packet
+            if packet.payload == b"break":
+                context.abort(grpc.StatusCode.UNAVAILABLE, "the destination broke")
+
+    handler = grpc.stream_stream_rpc_method_handler(
+        run, request_deserializer=Packet.FromString, response_serializer=Packet.SerializeToString
+    )
+    server = grpc.server(ThreadPoolExecutor(8))
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("HTTPProxy", {"Run": handler})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(None).wait(10)
+
+
+async def open_tunnel(session: Session, host_port: str = "a:1") -> Stream:
+    stream = session.open_stream(HEADERS)
+    await stream.send_data(encode.message(Packet(connect_request=ConnectRequest(host_port=host_port))))
+    return stream
+
+
+async def opened(stream: Stream) -> LaneTransport:
+    prefix = await stream.recv_data(5)
+    await stream.recv_data(int.from_bytes(prefix[1:], "big"))
+    return LaneTransport(stream, half_close=False)
+
+
+@pytest.mark.parametrize("factory", LOOPS)
+def test_grpcio_as_server(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    chunks = [bytes([number]) * size for number, size in enumerate([1, 100, 20_000, 1_000_000, 3_000_000, 7])]
+
+    async def test() -> None:
+        with grpcio_server() as port:
+            loop = asyncio.get_running_loop()
+            _, session = await loop.create_connection(lambda: Session(client=True), "127.0.0.1", port)
+            tapes = []
+            for _ in range(4):
+                lane = await opened(await open_tunnel(session))
+                tape = Tape()
+                tape.transport = lane
+                lane.set_protocol(tape)
+                for chunk in chunks:
+                    lane.write(chunk)
+                lane.write_eof()
+                tapes.append(tape)
+            await until(lambda: all("lost" in tape.calls for tape in tapes))
+            for tape in tapes:
+                assert tape.error is None
+                assert tape.data == b"".join(chunks)
+            assert session.active == 0
+            session.drain()
+            await session.closed
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(asyncio.wait_for(test(), 30))
+
+
+def test_a_status_of_grpcio_breaks_the_tunnel() -> None:
+    async def test() -> None:
+        with grpcio_server() as port:
+            loop = asyncio.get_running_loop()
+            _, session = await loop.create_connection(lambda: Session(client=True), "127.0.0.1", port)
+            refused = await open_tunnel(session, "refuse")
+            assert await refused.recv_data(5) == b""
+            fields = dict(refused.trailers or refused.headers or [])
+            assert fields["grpc-status"] == "14"
+            lane = await opened(await open_tunnel(session))
+            tape = Tape()
+            tape.transport = lane
+            lane.set_protocol(tape)
+            lane.write(b"break")
+            await until(lambda: "lost" in tape.calls)
+            assert tape.data == b"break"
+            assert isinstance(tape.error, CallFailed)
+            assert tape.error.status is Status.UNAVAILABLE
+            session.abort("the test is over")
+            await session.closed
+
+    with asyncio.Runner() as runner:
+        runner.run(asyncio.wait_for(test(), 30))
+
+
+# grpclib's client
+
+
+class Channel:
+    """The least that grpclib's client stream wants of its channel."""
+
+    _scheme = "http"
+    _authority = "exit"
+    _calls_started = _calls_succeeded = _calls_failed = 0
+    _last_call_started: float | None = None
+
+    def __init__(self, session: Session) -> None:
+        self.processor = self
+        self.connection = session
+
+    async def __connect__(self) -> Channel:
+        return self
+
+    def call(self) -> grpclib.client.Stream[Packet, Packet]:
+        return grpclib.client.Stream(
+            cast("Any", self),
+            RUN,
+            cast("Any", {}),
+            Cardinality.STREAM_STREAM,
+            Packet,
+            Packet,
+            codec=ProtoCodec(),
+            status_details_codec=None,
+            dispatch=_DispatchChannelEvents(),
+        )
+
+
+def test_grpclib_on_both_sides() -> None:
+    async def test(port: int) -> None:
+        loop = asyncio.get_running_loop()
+        _, session = await loop.create_connection(lambda: Session(client=True), "127.0.0.1", port)
+        async with Channel(session).call() as call:
+            await call.send_message(Packet(connect_request=ConnectRequest(host_port="a:1")))
+            assert await call.recv_message() == Packet(connect_response=ConnectResponse())
+            await call.send_message(Packet(payload=b"there and back"), end=True)
+            assert await call.recv_message() == Packet(payload=b"there and back")
+            assert await call.recv_message() is None
+        with pytest.raises(GRPCError) as caught:
+            async with Channel(session).call() as call:
+                await call.send_message(Packet(connect_request=ConnectRequest(host_port="refuse")), end=True)
+                await call.recv_message()
+        assert caught.value.status is Status.PERMISSION_DENIED
+        assert session.messages_sent == 3
+        session.abort("the test is over")
+
+    with_server(asyncio.new_event_loop, test)
