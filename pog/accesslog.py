@@ -1,44 +1,190 @@
-"""The access log: one line per tunnel when it opens or is refused, in the form of the Go original.
+"""The access log: what became of each request for a tunnel.
 
-pog: ifconfig.me:443 ilya HTTPS 172.17.0.1:60748 [2024-06-15T12:53:42Z] 200
+    line   when it opens or is refused, in the form of the Go original
+           pog: ifconfig.me:443 ilya HTTPS 172.17.0.1:60748 [2024-06-15T12:53:42Z] 200
+    json   when it is refused or has ended, with bytes, times, reason and who ended it (cloudlog.py)
+
+Passwords and header fields never come here: a record holds the user's name only.
 """
 
 from __future__ import annotations
 
+import io
+import select
 import sys
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pog import cloudlog
+from pog.roles import CANCELLED, ending, up_and_down
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import TextIO
+
+    from pog.relay import Relay
+    from pog.roles import Role
 
 # The longest destination that can be resolved is a name of 253 bytes with a port; a stranger may send anything.
 LONGEST_FIELD = 300
+LONGEST_TEXT = 500
+
+REFUSED = "refused"
+
+
+@dataclass(slots=True)
+class Visit:
+    """One request for a tunnel, filled in on its way. `code` is HTTP's on the client and gRPC's, as Go names it, on the
+    server; `status` is HTTP's on both, 0 while unknown. `metadata` is where a trace may be."""
+
+    remote: str
+    host_port: str = "-"
+    user: str = "-"
+    code: str = ""
+    status: int = 0
+    text: str = ""
+    metadata: Mapping[str, Any] | None = None
+    opened_after: float | None = None
+    began: float = field(default_factory=time.perf_counter)
 
 
 class AccessLog:
-    """Writes to standard output, one flushed line at a time; a log that cannot be written never harms a tunnel."""
+    """Writes to standard output, one flushed line at a time.
 
-    def __init__(self, enabled: bool, stream: TextIO | None = None) -> None:
+    A log that cannot be written never harms a tunnel: what a reader that has stopped would make us wait for is dropped,
+    and counted by `on_dropped`.
+    """
+
+    def __init__(
+        self,
+        enabled: bool,
+        stream: TextIO | None = None,
+        *,
+        role: Role = "server",
+        style: str = "line",
+        on_dropped: Callable[[], None] | None = None,
+    ) -> None:
         self._enabled = enabled
         self._stream = stream
+        self._role = role
+        self._json = style == "json"
+        self._on_dropped = on_dropped
+        self._poll: select.poll | None = None
+        self._polled: TextIO | None = None
+        self._second = -1
+        self._stamp = ""
 
-    def tunnel(self, host_port: str, user: str, remote: str, code: int | str) -> None:
-        """`code` is the client's HTTP status, or the server's gRPC status by its name in Go."""
+    def answered(self, visit: Visit, *, opened: bool) -> None:
+        """The user, or the client, was told how it went."""
         if not self._enabled:
             return
-        line = f"pog: {field(host_port)} {field(user)} HTTPS {field(remote)} [{rfc3339(time.time())}] {code}\n"
+        if not self._json:
+            self._write(
+                f"pog: {shown(visit.host_port)} {shown(visit.user)} HTTPS {shown(visit.remote)}"
+                f" [{self._now()}] {visit.code}\n"
+            )
+        elif not opened:
+            self._write(cloudlog.line(self._record(visit, None, REFUSED)))
+
+    def ended(self, visit: Visit, relay: Relay | None) -> None:
+        """A tunnel that was opened has ended, or was cancelled before it could begin."""
+        if self._enabled and self._json:
+            self._write(cloudlog.line(self._record(visit, relay, CANCELLED)))
+
+    def _record(self, visit: Visit, relay: Relay | None, otherwise: str) -> dict[str, Any]:
+        """`otherwise` is the reason of an end without a relay."""
+        seconds = time.perf_counter() - visit.began
+        up, down, by, reason, error = 0, 0, "pog", otherwise, visit.text
+        if relay is not None:
+            up, down = up_and_down(self._role, relay.from_local, relay.from_tunnel)
+            by, reason = ending(self._role, relay)
+            error = str((relay.ended and relay.ended.error) or "")
+        host_port, remote, user = visit.host_port[:LONGEST_FIELD], visit.remote, visit.user[:LONGEST_FIELD]
+        tunnel = {
+            "role": self._role,
+            "destination": host_port,
+            "user": user,
+            "remote": remote,
+            "code": visit.code,
+            "reason": reason,
+            "ended_by": by,
+            "error": error[:LONGEST_TEXT],
+            "bytes_up": up,
+            "bytes_down": down,
+            "duration_seconds": round(seconds, 6),
+            "handshake_seconds": _rounded(visit.opened_after),
+            "first_byte_seconds": _rounded(relay.first_byte) if relay else None,
+        }
+        what = f"{reason} by {by} after {seconds:.3f} s, {up} bytes up, {down} down"
+        return {
+            "severity": _severity(visit, reason),
+            "time": cloudlog.timestamp(time.time()),
+            "message": f"{host_port} {user} {remote} {visit.code} {what}{': ' if error else ''}{error[:LONGEST_TEXT]}",
+            "httpRequest": {
+                "requestMethod": "CONNECT",
+                "requestUrl": host_port,
+                "status": visit.status,
+                # 64-bit integers are strings in Google's JSON.
+                "requestSize": str(up),
+                "responseSize": str(down),
+                "remoteIp": remote.rpartition(":")[0].strip("[]"),
+                "latency": f"{seconds:.6f}s",
+                "protocol": "gRPC" if self._role == "server" else "HTTP/1.1",
+            },
+            **cloudlog.trace_fields(visit.metadata),
+            "tunnel": tunnel,
+        }
+
+    def _write(self, text: str) -> None:
         stream = self._stream or sys.stdout
         try:
-            stream.write(line)
+            if not self._takes_more(stream):
+                if self._on_dropped is not None:
+                    self._on_dropped()
+                return
+            stream.write(text)
             stream.flush()
         except (BrokenPipeError, ValueError):
             self._enabled = False
         except OSError:
             pass  # A full disk may have room again for the next line.
 
+    def _takes_more(self, stream: TextIO) -> bool:
+        """Whether a line can be written without waiting; a pipe that says so takes 4096 bytes (man 7 pipe, poll)."""
+        if stream is not self._polled:
+            self._polled, self._poll = stream, _poll(stream)
+        return self._poll is None or bool(self._poll.poll(0))
 
-def field(text: str) -> str:
+    def _now(self) -> str:
+        now = time.time()
+        if int(now) != self._second:
+            self._second, self._stamp = int(now), rfc3339(now)
+        return self._stamp
+
+
+def _poll(stream: TextIO) -> select.poll | None:
+    """None for what has no descriptor, and where there is no poll."""
+    try:
+        number = stream.fileno()
+        poll = select.poll()
+    except (io.UnsupportedOperation, ValueError, AttributeError):
+        return None
+    poll.register(number, select.POLLOUT)
+    return poll
+
+
+def _severity(visit: Visit, reason: str) -> str:
+    if reason == REFUSED:
+        return "ERROR" if visit.status == 500 else "WARNING"
+    return "INFO" if reason == "done" else "NOTICE"
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
+
+
+def shown(text: str) -> str:
     """The text without what could forge a second field or line."""
     text = text[:LONGEST_FIELD]
     if text.isprintable() and " " not in text:

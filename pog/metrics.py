@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import platform
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 import prometheus_client
@@ -28,21 +29,20 @@ import pog
 from pog.errors import DialKind
 from pog.looks import SHARED, Http2Look, LoopLook, ProcessLook, TunnelLook
 from pog.relay import Reason, Side
+from pog.roles import ENDED_BY, ending
 from pog.tally import Counts, Maker, Spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
-    from typing import Literal
 
     from grpclib.const import Status
     from prometheus_client.metrics_core import Metric
 
     from pog.looks import Session
     from pog.relay import Relay
+    from pog.roles import Role
     from pog.settings import CommonSettings
-
-    Role = Literal["server", "client"]
 
 # The original has no such series, and they double the length of the page.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -54,19 +54,15 @@ RPC_MILLISECONDS_BUCKETS = (
     *(250, 300, 400, 500, 650, 800, 1000, 2000, 5000, 10000, 20000, 50000, 100000),
 )
 
-# Who ended a tunnel, by the sides of its relay, in the words of each end; `pog` is this program itself.
-ENDED_BY: dict[Role, dict[Side, str]] = {
-    "server": {Side.LOCAL: "destination", Side.TUNNEL: "client", Side.RELAY: "pog"},
-    "client": {Side.LOCAL: "user", Side.TUNNEL: "server", Side.RELAY: "pog"},
-}
-# How a tunnel ended whose relay did not come to its own end.
-CANCELLED = "cancelled"
+# What a label may say of HTTP's statuses; 499 is the client's own for a user who left before the answer.
+_HTTP_STATUSES = frozenset(str(status.value) for status in HTTPStatus) | {"499"}
 
 
 class Metrics:
     """The metrics of one server or one client, in a registry of their own, so that one process can hold both."""
 
     def __init__(self, role: Role, settings: CommonSettings) -> None:
+        self._role = role
         self.registry = CollectorRegistry()
         # The first in the registry: the others are fresh when their turn comes.
         self.registry.register(_Before(self.look))
@@ -83,8 +79,8 @@ class Metrics:
         self._tunnels = TunnelLook(maker, Side.TUNNEL if role == "server" else Side.LOCAL)
         self.opened = maker.count("tunnels_opened_total", "Tunnels opened.")
         ended = maker.counter("tunnels_ended_total", "Tunnels ended, by who ended them and why.", "by", "reason")
-        reasons = [*(reason.value for reason in Reason), CANCELLED]
-        self._ended = {side: maker.within(ended, reasons, name) for side, name in ENDED_BY[role].items()}
+        reasons = [reason.value for reason in Reason]
+        self._ended = {by: maker.within(ended, reasons, by) for by in ENDED_BY[role].values()}
         self._refused = maker.counts(
             "tunnels_refused_total", "Tunnels that were asked for and not opened, by the code in the log.", "code"
         )
@@ -96,6 +92,9 @@ class Metrics:
             "Time from the user's first byte, or the opening when the destination speaks first, to the answer's first.",
         )
         self.auth_failures = maker.count("auth_failures_total", "Credentials refused.")
+        self.log_dropped = maker.count(
+            "log_records_dropped_total", "Records of the access log that nobody took in time."
+        )
         if role == "server":
             results = ["ok", *(kind.value for kind in DialKind)]
             self._dials = maker.counts(
@@ -153,17 +152,14 @@ class Metrics:
     def tunnel_ended(self, relay: Relay) -> None:
         """Once for every tunnel_opened; a relay that has not ended was cancelled."""
         self._tunnels.ended(relay)
-        how = relay.ended
-        if how is None:
-            self._ended[Side.RELAY][CANCELLED].inc()
-        else:
-            self._ended[how.side][how.reason.value].inc()
+        by, reason = ending(self._role, relay)
+        self._ended[by][reason].inc()
         if SHARED:
             self._open.set(len(self._tunnels.live))
 
     def refused(self, code: str) -> None:
-        """`code` is one of HTTP or gRPC, as the log tells it."""
-        self._refused[code].inc()
+        """`code` is the log's: a status of HTTP, which a server may have made up, or of gRPC, which is ours."""
+        self._refused[code if code in _HTTP_STATUSES or not code.isdecimal() else "other"].inc()
 
     def dialled(self, result: str, seconds: float) -> None:
         """A destination was dialled; `result` is "ok" or the value of a DialKind."""

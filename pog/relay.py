@@ -39,6 +39,7 @@ class Reason(enum.Enum):
     IDLE = "idle"
     HALF_CLOSED = "half_closed"
     STOPPED = "stopped"
+    CANCELLED = "cancelled"
 
 
 class Side(enum.Enum):

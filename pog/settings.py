@@ -75,6 +75,13 @@ class CommonSettings:
         "info",
         "The least severe messages to print on standard error.",
     )
+    log_format: str = setting(
+        "--log-format",
+        "LOG_FORMAT",
+        values.choice("line", "json"),
+        "line",
+        "`line` as the original; `json` is one object a record, with the fields of Cloud Logging.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,20 @@
+import contextlib
 import io
+import json
+import os
 import re
 import time
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
-from pog.accesslog import AccessLog, rfc3339
+from pog.accesslog import AccessLog, Visit, rfc3339
+from pog.relay import Ended, Reason, Side
+from pog.roles import Role
+from tests.helpers.relay import FakeRelay
+
+REMOTE = "172.17.0.1:60748"
 
 
 @pytest.fixture
@@ -17,14 +26,41 @@ def zone(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Ite
     time.tzset()
 
 
+def opened(code: str = "200") -> Visit:
+    return Visit(REMOTE, "ifconfig.me:443", "ilya", code, 200, opened_after=0.25)
+
+
+def answered(visit: Visit, style: str = "line", *, is_open: bool = True) -> str:
+    stream = io.StringIO()
+    AccessLog(True, stream, style=style).answered(visit, opened=is_open)
+    return stream.getvalue()
+
+
+def ended(visit: Visit, relay: FakeRelay | None, role: Role = "client") -> dict[str, Any]:
+    """The one record, which is one line, of a tunnel that was opened."""
+    stream = io.StringIO()
+    log = AccessLog(True, stream, role=role, style="json")
+    log.answered(visit, opened=True)
+    assert stream.getvalue() == ""
+    log.ended(visit, relay.relay if relay else None)
+    assert stream.getvalue().count("\n") == 1
+    return cast("dict[str, Any]", json.loads(stream.getvalue()))
+
+
 @pytest.mark.parametrize("zone", ["UTC"], indirect=True)
 def test_the_line_is_the_originals(zone: None) -> None:
-    stream = io.StringIO()
-    AccessLog(True, stream).tunnel("ifconfig.me:443", "ilya", "172.17.0.1:60748", 200)
     assert re.fullmatch(
         r"pog: ifconfig\.me:443 ilya HTTPS 172\.17\.0\.1:60748 \[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\] 200\n",
-        stream.getvalue(),
+        answered(opened()),
     )
+
+
+def test_a_tunnel_has_one_line_when_it_opens() -> None:
+    stream = io.StringIO()
+    log = AccessLog(True, stream)
+    log.answered(opened(), opened=True)
+    log.ended(opened(), FakeRelay().relay)
+    assert stream.getvalue().count("\n") == 1
 
 
 # 2024-06-15 12:53:42 UTC; TZ counts westward.
@@ -42,35 +78,137 @@ def test_time_is_local_and_says_its_offset(zone: None, text: str) -> None:
     assert rfc3339(1718456022.9) == text
 
 
-def test_nothing_is_written_when_switched_off() -> None:
+@pytest.mark.parametrize("style", ["line", "json"])
+def test_nothing_is_written_when_switched_off(style: str) -> None:
     stream = io.StringIO()
-    AccessLog(False, stream).tunnel("a:1", "-", "-", "OK")
+    log = AccessLog(False, stream, style=style)
+    log.answered(opened(), opened=False)
+    log.ended(opened(), FakeRelay().relay)
     assert stream.getvalue() == ""
 
 
+FORGED = "a:1 root HTTPS x\npog: b:2\x1b[2J\u2028" + "x" * 5000
+
+
 def test_a_stranger_cannot_forge_a_line() -> None:
-    stream = io.StringIO()
-    AccessLog(True, stream).tunnel("a:1 root HTTPS x\npog: b:2\x1b[2J" + "x" * 5000, "", "::1", "OK")
-    text = stream.getvalue()
-    assert text.startswith("pog: a:1?root?HTTPS?x?pog:?b:2?[2Jxxx")
+    text = answered(Visit("::1", FORGED, "", "OK"))
+    assert text.startswith("pog: a:1?root?HTTPS?x?pog:?b:2?[2J?xxx")
     assert text.count("\n") == 1
     assert " - HTTPS ::1 [" in text
     assert len(text) < 400
 
 
+def test_nor_a_record() -> None:
+    text = answered(Visit("::1", FORGED, FORGED, "OK", 403, "no\n" * 5000), "json", is_open=False)
+    assert text.isascii() and text.isprintable() is False and text.count("\n") == 1
+    assert json.loads(text)["tunnel"]["destination"] == FORGED[:300]
+    assert len(text) < 4096
+
+
 def test_it_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    AccessLog(True).tunnel("a:1", "-", "-", "Unavailable")
+    AccessLog(True).answered(Visit("-", "a:1", "-", "Unavailable"), opened=False)
     assert capsys.readouterr().out.endswith("] Unavailable\n")
 
 
-class Gone(io.StringIO):
-    def flush(self) -> None:
-        raise BrokenPipeError
+def test_the_record_of_a_tunnel_says_who_ended_it_and_what_it_moved() -> None:
+    relay = FakeRelay(from_local=517, from_tunnel=6021)
+    relay.first_byte = 0.125
+    relay.ended = Ended(Reason.DONE, Side.LOCAL, None, 517, 6021)
+    record = ended(opened(), relay)
+    tunnel = record["tunnel"]
+    seconds = tunnel.pop("duration_seconds")
+    assert tunnel == {
+        "role": "client",
+        "destination": "ifconfig.me:443",
+        "user": "ilya",
+        "remote": REMOTE,
+        "code": "200",
+        "reason": "done",
+        "ended_by": "user",
+        "error": "",
+        "bytes_up": 517,
+        "bytes_down": 6021,
+        "handshake_seconds": 0.25,
+        "first_byte_seconds": 0.125,
+    }
+    assert record["severity"] == "INFO"
+    assert record["message"].startswith("ifconfig.me:443 ilya 172.17.0.1:60748 200 done by user after ")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", record["time"])
+    assert record["httpRequest"] == {
+        "requestMethod": "CONNECT",
+        "requestUrl": "ifconfig.me:443",
+        "status": 200,
+        "requestSize": "517",
+        "responseSize": "6021",
+        "remoteIp": "172.17.0.1",
+        "latency": f"{seconds:.6f}s",
+        "protocol": "HTTP/1.1",
+    }
 
 
-def test_a_reader_that_has_gone_ends_the_log_and_nothing_else() -> None:
-    stream = Gone()
+def test_up_is_from_the_tunnel_on_a_server_and_a_break_is_told() -> None:
+    relay = FakeRelay(from_local=6021, from_tunnel=517)
+    relay.ended = Ended(Reason.RESET, Side.LOCAL, OSError("Connection reset by peer"), 6021, 517)
+    record = ended(opened("OK"), relay, "server")
+    tunnel = record["tunnel"]
+    assert (tunnel["bytes_up"], tunnel["bytes_down"]) == (517, 6021)
+    assert (tunnel["reason"], tunnel["ended_by"]) == ("reset", "destination")
+    assert tunnel["error"] == "Connection reset by peer"
+    assert record["message"].endswith(": Connection reset by peer")
+    assert record["severity"] == "NOTICE"
+    assert record["httpRequest"]["protocol"] == "gRPC"
+
+
+@pytest.mark.parametrize("relay", [FakeRelay(), None])
+def test_a_tunnel_that_was_cancelled(relay: FakeRelay | None) -> None:
+    tunnel = ended(opened(), relay)["tunnel"]
+    assert (tunnel["reason"], tunnel["ended_by"]) == ("cancelled", "pog")
+
+
+@pytest.mark.parametrize(("status", "severity"), [(407, "WARNING"), (403, "WARNING"), (504, "WARNING"), (500, "ERROR")])
+def test_a_refusal_is_told_at_once_and_says_why(status: int, severity: str) -> None:
+    visit = Visit("[::1]:5", "ifconfig.me:443", "-", str(status), status, "because")
+    record = json.loads(answered(visit, "json", is_open=False))
+    assert record["severity"] == severity
+    assert record["httpRequest"]["status"] == status
+    assert record["httpRequest"]["remoteIp"] == "::1"
+    assert (record["tunnel"]["reason"], record["tunnel"]["error"]) == ("refused", "because")
+
+
+def test_the_trace_of_a_request() -> None:
+    visit = opened()
+    visit.metadata = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    assert ended(visit, FakeRelay())["logging.googleapis.com/trace"] == "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize("style", ["line", "json"])
+def test_a_reader_that_has_stopped_stops_nobody(style: str) -> None:
+    """A pipe holds 64 KiB: what does not fit is dropped and counted, and later records come whole."""
+    dropped = 0
+
+    def on_dropped() -> None:
+        nonlocal dropped
+        dropped += 1
+
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream, os.fdopen(reader) as lines:
+        log = AccessLog(True, stream, style=style, on_dropped=on_dropped)
+        for _ in range(2000):
+            log.answered(opened(), opened=False)
+        assert 0 < dropped < 2000
+        for _ in range(2000 - dropped):
+            assert lines.readline().endswith("\n")
+        before = dropped
+        log.answered(opened(), opened=False)
+        assert dropped == before
+
+
+def test_a_reader_that_is_gone_stops_nobody() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w")
     log = AccessLog(True, stream)
-    log.tunnel("a:1", "-", "-", 200)
-    log.tunnel("b:2", "-", "-", 200)
-    assert "b:2" not in stream.getvalue()
+    for _ in range(2):
+        log.answered(opened(), opened=True)
+    with contextlib.suppress(BrokenPipeError):
+        stream.close()

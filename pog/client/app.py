@@ -32,11 +32,15 @@ async def run(settings: ClientSettings, *, shutdown: asyncio.Event, started: Cal
     keep_freed_memory()
     metrics = Metrics("client", settings)
     exit = Exit(settings, metrics)
+    log_of_tunnels = AccessLog(
+        settings.access_log, role="client", style=settings.log_format, on_dropped=metrics.log_dropped.inc
+    )
     pages = Pages(metrics, exit if settings.mux_server_metrics else None)
     authenticator = Authenticator(settings.auth, "CLIENT_AUTH_", metrics)
-    users = Users(settings, exit, pages, authenticator, metrics, AccessLog(settings.access_log))
+    users = Users(settings, exit, pages, authenticator, metrics, log_of_tunnels)
     if settings.pog_auth is not None:
         log.info("using client-server auth %s", settings.pog_auth)
+    metrics.start()
     try:
         address = await users.listener.listen(settings.listen)
         exit.start()
@@ -52,3 +56,4 @@ async def run(settings: ClientSettings, *, shutdown: asyncio.Event, started: Cal
         await users.drain(0)
         await exit.close()
         authenticator.close()
+        metrics.close()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from grpclib.const import Status
 
+from pog.accesslog import Visit
 from pog.address import join_host_port
 from pog.client.call import RUN, TunnelRefused
 from pog.errors import AuthBusy, AuthError, CallFailed, ExitUnavailable
@@ -52,7 +53,6 @@ class UserConnection(asyncio.Protocol):
     """Serves one connection; `users` is what all of them share."""
 
     __slots__ = (
-        "_began",
         "_early",
         "_early_bytes",
         "_half_closed",
@@ -63,10 +63,12 @@ class UserConnection(asyncio.Protocol):
         "_timer",
         "_transport",
         "_tunnel",
+        "_visit",
     )
 
     _transport: asyncio.Transport
     _tunnel: asyncio.Transport
+    _visit: Visit
 
     def __init__(self, users: Users) -> None:
         self._users = users
@@ -77,7 +79,6 @@ class UserConnection(asyncio.Protocol):
         self._early: list[bytes] = []
         self._early_bytes = 0
         self._half_closed = False
-        self._began = 0.0
 
     # Called by the event loop, until the relay takes over.
 
@@ -147,27 +148,38 @@ class UserConnection(asyncio.Protocol):
 
     async def _connect(self, request: ConnectRequest) -> None:
         users = self._users
-        user, code = "-", _USER_GONE
-        remote = self._remote()  # uvloop knows it no more once the user is gone
-        self._began = time.perf_counter()
+        # The address now: uvloop knows it no more once the user is gone.
+        visit = self._visit = Visit(self._remote(), request.host_port, status=_USER_GONE, text="the user left")
+        users.metrics.handshake_began()
         try:
             authorization = request.proxy_authorization
-            user = users.authenticator.check_nowait(authorization) or await users.authenticator.check(authorization)
+            authenticator = users.authenticator
+            visit.user = authenticator.check_nowait(authorization) or await authenticator.check(authorization)
             users.check_room()
             self._established(await users.exit.open_tunnel(request.host_port))
-            code = 200
         except Exception as error:
             refusal = _refusal(error)
-            code = refusal.status
+            visit.status, visit.text = refusal.status, refusal.text
             self._refuse(refusal)
         finally:
             self._task = None
-            users.log.tunnel(request.host_port, user, remote, str(code))
+            self._answered(visit)
+
+    def _answered(self, visit: Visit) -> None:
+        users = self._users
+        users.metrics.handshake_ended()
+        opened = visit.opened_after is not None
+        if not opened:
+            visit.code = str(visit.status)
+            users.metrics.refused(visit.code)
+        users.log.answered(visit, opened=opened)
 
     def _established(self, tunnel: asyncio.Transport) -> None:
         """No await between the answer and the relay: nothing of the user can get lost in between."""
-        users = self._users
-        users.metrics.handshake_seconds.observe(time.perf_counter() - self._began)
+        users, visit = self._users, self._visit
+        visit.opened_after = time.perf_counter() - visit.began
+        visit.status, visit.code = 200, "200"
+        users.metrics.handshake_seconds.observe(visit.opened_after)
         self._tunnel = tunnel
         self._relay = Relay(
             self._transport,
@@ -192,7 +204,8 @@ class UserConnection(asyncio.Protocol):
         metrics = self._users.metrics
         assert self._relay is not None
         metrics.tunnel_ended(self._relay)
-        seconds = time.perf_counter() - self._began
+        self._users.log.ended(self._visit, self._relay)
+        seconds = time.perf_counter() - self._visit.began
         metrics.rpc_completed(RUN, _status(how), seconds, bytes_in=how.from_tunnel, bytes_out=how.from_local)
         self._users.left(self)
 

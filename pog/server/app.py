@@ -14,6 +14,7 @@ from pog.settings import ServerSettings, load
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from pog.http2.session import Session
     from pog.server.bridge import Message, Receive, Send
 
 
@@ -37,6 +38,7 @@ class App(Served):
             self._calls = Calls(self._core.mapping)
             self._pages = pages(self._core)
             self._core.warn_if_open()
+            self._core.start()
         return self._core
 
     @property
@@ -46,6 +48,9 @@ class App(Served):
     @property
     def drain_timeout(self) -> float:
         return self.core.settings.drain_timeout
+
+    def connected(self, session: Session) -> None:
+        self.core.metrics.session_opened(session)
 
     async def drain(self) -> None:
         await self.core.drain()

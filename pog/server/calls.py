@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from grpclib.const import Handler
     from grpclib.protocol import Stream
 
+    from pog.http2.session import Session
     from pog.server.bridge import Message, Receive, Send
 
 
@@ -35,6 +36,9 @@ class Served(ABC):
     @abstractmethod
     def drain_timeout(self) -> float:
         """How long `drain` may take, seconds."""
+
+    def connected(self, session: Session) -> None:  # noqa: B027  # most have nothing to count
+        """An HTTP/2 connection of this app is there: for those who count."""
 
     @abstractmethod
     async def drain(self) -> None:

@@ -51,7 +51,8 @@ class Core:
         self.draining = False
         self._drain: asyncio.Task[None] | None = None
         dialler = Dialler(EgressPolicy(settings.egress_allow), settings.dial_timeout)
-        self.proxy = HTTPProxy(settings, dialler, self.metrics, AccessLog(settings.access_log))
+        tunnels = AccessLog(settings.access_log, style=settings.log_format, on_dropped=self.metrics.log_dropped.inc)
+        self.proxy = HTTPProxy(settings, dialler, self.metrics, tunnels)
         services: list[IServable] = [self.proxy, Healthcheck(), *self._stacks()]
         self.health = Health(_service_name(each) for each in services)
         self.mapping = self._mapping(ServerReflection.extend([*services, self.health]))
@@ -76,7 +77,7 @@ class Core:
         """What happens before a method of this service is served."""
         if service is self.health:
             return _everybody  # orchestrators have no credentials
-        return self._authenticate
+        return self._admit_tunnel if service is self.proxy else self._authenticate
 
     def _guarded(self, method: str, serve: Method, admit: Admission) -> Method:
         async def call(stream: Call) -> None:
@@ -109,6 +110,13 @@ class Core:
             raise GRPCError(Status.UNAUTHENTICATED, str(error)) from None
         current_user.set(user)
 
+    async def _admit_tunnel(self, stream: Call) -> None:
+        try:
+            await self._authenticate(stream)
+        except GRPCError as error:
+            self.proxy.turned_away(stream, error)
+            raise
+
     async def drain(self) -> None:
         """Takes no more tunnels, waits for the open ones up to the limit, then ends the rest. May be called by many."""
         if self._drain is None:
@@ -127,9 +135,14 @@ class Core:
             log.warning("%d tunnels were still open and are cut", len(self.proxy.live))
             self.proxy.stop()
 
+    def start(self) -> None:
+        """Begins what goes on beside the calls, in the running event loop."""
+        self.metrics.start()
+
     def close(self) -> None:
-        """Gives back what outlives the calls: the threads that check passwords."""
+        """Gives back what outlives the calls: the threads that check passwords, and the watch of the loop."""
         self.auth.close()
+        self.metrics.close()
 
     def warn_if_open(self) -> None:
         """Contract 7: an open server says so loudly."""

@@ -85,6 +85,7 @@ class EngineProtocol:
         self._send = send
         self._owner = cast("TCPServer", send.__self__)  # type: ignore[attr-defined]
         self._session = Session(client=False, config=SessionConfig(), on_request=self._requested)
+        app.connected(self._session)
 
     async def initiate(self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None) -> None:
         """Takes the transport over. The arguments are those of a request with Upgrade: h2c."""

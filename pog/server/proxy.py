@@ -8,8 +8,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
+from grpclib.exceptions import GRPCError, StreamTerminatedError
 
+from pog.accesslog import Visit
 from pog.address import join_host_port
 from pog.errors import DialError, ProtocolViolation
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
@@ -64,24 +65,35 @@ class HTTPProxy(HTTPProxyBase):
             relay.stop(Reason.STOPPED)
 
     async def Run(self, stream: Call) -> None:
-        host_port, code = "-", Status.OK
+        visit = _visit(stream, current_user.get())
+        self._metrics.handshake_began()
         try:
-            host_port = await self._requested(stream)
-            destination = await self._connect(stream, host_port)
+            visit.host_port = await self._requested(stream)
+            destination = await self._connect(stream, visit)
         except GRPCError as error:
-            code = error.status
+            self._refused(visit, error.status, error.message)
             raise
-        except asyncio.CancelledError:
-            code = Status.CANCELLED
+        except (asyncio.CancelledError, StreamTerminatedError):
+            self._refused(visit, Status.CANCELLED, "the client gave up")
             raise
         finally:
-            self._record(stream, host_port, code)
-        await self._tunnel(stream, destination)
+            self._metrics.handshake_ended()
+        visit.opened_after = time.perf_counter() - visit.began
+        self._metrics.handshake_seconds.observe(visit.opened_after)
+        visit.code, visit.status = _GO_NAMES[Status.OK], 200
+        self._log.answered(visit, opened=True)
+        await self._tunnel(stream, destination, visit)
 
-    def _record(self, stream: Call, host_port: str, code: Status) -> None:
-        peer = stream.peer.addr()
-        remote = join_host_port(peer[0].removeprefix("::ffff:"), peer[1]) if peer else "-"
-        self._log.tunnel(host_port, current_user.get(), remote, _GO_NAMES[code])
+    def turned_away(self, stream: Call, error: GRPCError) -> None:
+        """A call that was refused before it came here, for its credentials."""
+        self._refused(_visit(stream, "-"), error.status, error.message)
+
+    def _refused(self, visit: Visit, status: Status, text: str | None) -> None:
+        visit.code = _GO_NAMES[status]
+        visit.status = visit.status or _HTTP_STATUSES.get(status, 500)
+        visit.text = text or ""
+        self._metrics.refused(visit.code)
+        self._log.answered(visit, opened=False)
 
     async def _requested(self, stream: Call) -> str:
         """The destination that the first packet asks for."""
@@ -97,16 +109,17 @@ class HTTPProxy(HTTPProxyBase):
             raise GRPCError(Status.FAILED_PRECONDITION, f"got wrong packet type: {kind}, expected connect_request")
         return packet.connect_request.host_port
 
-    async def _connect(self, stream: Call, host_port: str) -> Held:
+    async def _connect(self, stream: Call, visit: Visit) -> Held:
         """Dials, and tells the client how that went."""
         began = time.perf_counter()
         answer = ConnectResponse()
         destination, failed = None, None
         try:
-            destination = await self._dialler.dial(host_port)
+            destination = await self._dialler.dial(visit.host_port)
         except DialError as error:
             failed = error
-            answer.error.status_code, answer.error.error = error.failure.http_status, str(error)
+            visit.status = error.failure.http_status
+            answer.error.status_code, answer.error.error = visit.status, str(error)
         self._metrics.dialled(failed.kind.value if failed else "ok", time.perf_counter() - began)
         try:
             await stream.send_initial_metadata(metadata={ABILITIES_KEY: OUR_ABILITIES})
@@ -120,7 +133,7 @@ class HTTPProxy(HTTPProxyBase):
             raise GRPCError(failed.failure.grpc_status, str(failed))
         return destination
 
-    async def _tunnel(self, stream: Call, destination: Held) -> None:
+    async def _tunnel(self, stream: Call, destination: Held, visit: Visit) -> None:
         assert stream.metadata is not None
         half_close = HALF_CLOSE in abilities(stream.metadata.get(ABILITIES_KEY))
         payload = open_payload(stream, half_close=half_close)
@@ -139,9 +152,10 @@ class HTTPProxy(HTTPProxyBase):
             relay.start(destination.early, ended=destination.eof, lost=destination.lost)
             await self._end(payload, await ended)
         finally:
-            relay.stop()
+            relay.stop(Reason.CANCELLED)
             payload.abort()
             self._left(relay)
+            self._log.ended(visit, relay)
 
     def _entered(self, relay: Relay) -> None:
         self.live.add(relay)
@@ -167,6 +181,21 @@ class HTTPProxy(HTTPProxyBase):
         elif isinstance(how.error, GRPCError):
             raise how.error
 
+
+def _visit(stream: Call, user: str) -> Visit:
+    peer = stream.peer.addr()
+    remote = join_host_port(peer[0].removeprefix("::ffff:"), peer[1]) if peer else "-"
+    return Visit(remote, user=user, metadata=stream.metadata)
+
+
+# What an HTTP proxy would say, for readers of the log that know HTTP only; a failed dial has its own.
+_HTTP_STATUSES = {
+    Status.UNAUTHENTICATED: 407,
+    Status.FAILED_PRECONDITION: 400,
+    Status.CANCELLED: 499,
+    Status.UNAVAILABLE: 503,
+    Status.DEADLINE_EXCEEDED: 504,
+}
 
 # The log says statuses as Go prints them (codes.Code.String).
 _GO_NAMES = {status: status.name.title().replace("_", "") for status in Status} | {
