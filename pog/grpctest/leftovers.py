@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+_ASYNCIO = os.path.dirname(asyncio.__file__)
 
 _owner: ContextVar[object] = ContextVar("pog.grpctest.owner")
 
@@ -110,9 +113,11 @@ def describe(task: asyncio.Task[Any]) -> str:
 
 
 def _place(coroutine: Any) -> str:
-    """The innermost line of Python that a coroutine waits in."""
+    """The innermost line that a coroutine waits in and that is not asyncio's own."""
     place = ""
     while frame := getattr(coroutine, "cr_frame", None):
-        place = f", at {frame.f_code.co_filename}:{frame.f_lineno}"
+        path = frame.f_code.co_filename
+        if not place or os.path.dirname(path) != _ASYNCIO:
+            place = f", at {path}:{frame.f_lineno}"
         coroutine = getattr(coroutine, "cr_await", None)
     return place

@@ -34,7 +34,7 @@ class Mapping:
     def __init__(self, services: Iterable[Service], faults: Faults | None) -> None:
         self._faults = faults
         self._handlers = {
-            path: handler._replace(func=self._judged(handler.func))
+            path: handler._replace(func=self._judged(path, handler.func))
             for service in services
             for path, handler in service.__mapping__().items()
         }
@@ -42,8 +42,11 @@ class Mapping:
     def __mapping__(self) -> dict[str, Handler]:
         return self._handlers
 
-    def _judged(self, serve: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def _judged(self, path: str, serve: Callable[[Any], Any]) -> Callable[[Any], Any]:
         async def call(stream: grpclib.server.Stream[Any, Any]) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.set_name(path)
             if self._faults is not None and (status := self._faults.trailers_only) is not None:
                 raise GRPCError(status.status, status.message, status.details)
             await serve(stream)

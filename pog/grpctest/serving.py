@@ -172,7 +172,7 @@ class Serving:
     async def _end_tasks(self) -> list[str]:
         await self._wait_for_tasks(END)
         tasks = owned_tasks(self, self._loop)
-        names = [describe(task) for task in tasks]
+        names = sorted(map(describe, tasks))
         for task in tasks:
             task.cancel()
         await self._wait_for_tasks(END / 5)
