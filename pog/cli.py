@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -100,7 +101,7 @@ def server(**flags: object) -> None:
     from pog.process import run
     from pog.server.serve import serve
 
-    run(lambda shutdown: serve(settings, shutdown=shutdown, started=says("pog server on")), settings.log_level)
+    run(lambda shutdown: serve(settings, shutdown=shutdown, started=says("pog server on", settings)), *logs(settings))
 
 
 @main.command(epilog=only_variables(CLIENT_ROWS))
@@ -112,10 +113,10 @@ def client(**flags: object) -> None:
     from pog.process import run
 
     def started(addresses: list[Address]) -> None:
-        says("pog client on")(addresses)
+        says("pog client on", settings)(addresses)
         warn_if_open(settings, addresses[0])
 
-    run(lambda shutdown: run_client(settings, shutdown=shutdown, started=started), settings.log_level)
+    run(lambda shutdown: run_client(settings, shutdown=shutdown, started=started), *logs(settings))
 
 
 @main.command(epilog=only_variables(UP_ROWS))
@@ -138,15 +139,16 @@ def up(**flags: object) -> None:
         say(f"try:  curl -x http://{login}{proxy} https://example.com/")
         warn_if_open(theirs, client)
 
-    run(lambda shutdown: run_both(ours, theirs, shutdown=shutdown, started=started), theirs.log_level)
+    run(lambda shutdown: run_both(ours, theirs, shutdown=shutdown, started=started), *logs(theirs))
 
 
 def warn_if_open(settings: ClientSettings, address: Address) -> None:
     """An open proxy says so loudly; the server does that for itself, however it is started."""
     if not settings.auth and not address.is_loopback:
-        click.echo(
+        announce(
+            settings,
             f"OPEN PROXY: no CLIENT_AUTH_* is set and {address} is not loopback: whoever reaches it may use it",
-            err=True,
+            logging.WARNING,
         )
 
 
@@ -154,9 +156,22 @@ def say(line: str) -> None:
     click.echo(line)
 
 
-def says(what: str) -> Callable[[list[Address]], None]:
+def says(what: str, settings: CommonSettings) -> Callable[[list[Address]], None]:
     """Says where a program listens; on standard error, for the access log has the other."""
-    return lambda addresses: click.echo(f"{what} {', '.join(map(str, addresses))}", err=True)
+    return lambda addresses: announce(settings, f"{what} {', '.join(map(str, addresses))}")
+
+
+def announce(settings: CommonSettings, line: str, level: int = logging.INFO) -> None:
+    """For a person as it is; for a machine that reads JSON as one more record."""
+    if settings.log_format == "json":
+        logging.getLogger("pog").log(level, line)
+    else:
+        click.echo(line, err=True)
+
+
+def logs(settings: CommonSettings) -> tuple[str, str]:
+    """How a process logs, for `process.run`."""
+    return settings.log_level, settings.log_format
 
 
 def duration(text: str) -> float:

@@ -12,6 +12,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from pog.cloudlog import JsonFormatter
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -20,9 +22,11 @@ log = logging.getLogger("pog")
 ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
-def run(main: Callable[[asyncio.Event], Coroutine[object, object, None]], log_level: str = "info") -> None:
+def run(
+    main: Callable[[asyncio.Event], Coroutine[object, object, None]], log_level: str = "info", log_format: str = "line"
+) -> None:
     """Runs `main` until it returns; the event tells it to end. Raises what `main` raises."""
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     raise_descriptor_limit()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_with_signals(main))
@@ -71,9 +75,13 @@ def raise_descriptor_limit() -> None:
             log.debug("the limit of %d descriptors stays: %s", soft, error)
 
 
-def set_up_logging(level: str) -> None:
+def set_up_logging(level: str, style: str = "line") -> None:
     """Messages of pog to standard error. Libraries speak from warning on: hpack's debug messages hold credentials."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y/%m/%d %H:%M:%S"))
+    if style == "json":
+        handler.setFormatter(JsonFormatter())
+        logging.captureWarnings(True)
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y/%m/%d %H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("pog").setLevel(level.upper())

@@ -70,7 +70,7 @@ class Program:
             monkeypatch.setitem(sys.modules, name, module)
         monkeypatch.setattr("pog.process.run", self._run)
 
-    def _run(self, main: Main, log_level: str) -> None:
+    def _run(self, main: Main, log_level: str, log_format: str) -> None:
         shutdown = asyncio.Event()
         shutdown.set()
         asyncio.run(main(shutdown))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
 from pog.memory import keep_freed_memory
+from pog.process import set_up_logging
 from pog.server.calls import Calls, Served, lifespan
 from pog.server.core import Core
 from pog.server.pages import pages
@@ -34,7 +36,7 @@ class App(Served):
         """What is served; made at first use, from the settings as they are then. Raises SettingsError."""
         if self._core is None:
             keep_freed_memory()
-            self._core = Core(self._settings or load(ServerSettings, os.environ, {}))
+            self._core = Core(self._settings or _from_environment())
             self._calls = Calls(self._core.mapping)
             self._pages = pages(self._core)
             self._core.warn_if_open()
@@ -70,6 +72,14 @@ class App(Served):
     def _end(self) -> None:
         self.core.draining = True
         self.core.close()
+
+
+def _from_environment() -> ServerSettings:
+    """When no command of ours started this process; messages go where the one who did has sent them, or as ours do."""
+    settings = load(ServerSettings, os.environ, {})
+    if not logging.getLogger().handlers:
+        set_up_logging(settings.log_level, settings.log_format)
+    return settings
 
 
 app = App()

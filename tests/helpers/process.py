@@ -88,6 +88,11 @@ class Program:
         with self._changed:
             return list(self._lines["stdout"])
 
+    @property
+    def stderr(self) -> list[str]:
+        with self._changed:
+            return list(self._lines["stderr"])
+
     def output(self) -> str:
         """All that the program said, for a failure's text."""
         with self._changed:
