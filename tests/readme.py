@@ -15,7 +15,7 @@ def with_tables(text: str) -> str:
     for cls in (CommonSettings, ServerSettings, ClientSettings):
         begin, end = f"<!-- {cls.__name__} -->\n", "<!-- end -->"
         table = f"{begin}\n{markdown(cls)}\n{end}"
-        text, count = re.subn(rf"{re.escape(begin)}.*?{end}", lambda _, table=table: table, text, flags=re.DOTALL)
+        text, count = re.subn(rf"{re.escape(begin)}.*?{end}", table.replace("\\", r"\\"), text, flags=re.DOTALL)
         assert count == 1, f"README.md has no place for {cls.__name__}"
     return text
 
