@@ -1,8 +1,9 @@
 """The gRPC call of one tunnel, until its payload begins.
 
 Generated messages, but not grpclib's client: its Stream wants a Channel of grpclib's own around the connection, and
-took 28 µs per call where this takes 7 (measured without any I/O). What is left of gRPC for one message up and one down
-is here: the headers, the five bytes before a message, and the places where a server says that a call failed.
+took 28 µs per call where the same steps by hand took 7 (measured without any I/O). What is left of gRPC for one message
+up and one down is here: the headers, the five bytes before a message, and the places where a server says that a call
+failed. It goes by callbacks, like the payload after it, so that an open costs no task.
 """
 
 from __future__ import annotations
@@ -11,22 +12,27 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 from grpclib.const import Status
+from h2.errors import ErrorCodes
 
 import pog
-from pog.errors import CallFailed, PogError
+from pog.errors import CallFailed, PogError, TunnelError
 from pog.front.http1 import Refusal
 from pog.proto.grpcproxy_pb2 import ConnectRequest, HTTPError, Packet
 from pog.tunnel.abilities import ABILITIES_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
-from pog.tunnel.lane import call_error
+from pog.tunnel.lane import LaneTransport, call_error
+from pog.wire.encode import message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pog.http2.hpack import Headers
+    from pog.http2.session import Session
     from pog.http2.stream import Stream
 
 RUN = "HTTPProxy/Run"
 USER_AGENT = f"pog/{pog.__version__}"
-# A Cloud Run service that was scaled to zero first has to start; the server's own dial takes up to 10 s. Seconds.
-HANDSHAKE_TIMEOUT = 60.0
 # The answer carries one line of error text.
+_PREFIX_BYTES = 5
 _MAX_ANSWER_BYTES = 64 * 1024
 _UNREADABLE = "its answer is not a gRPC message that pog can read"
 
@@ -60,6 +66,9 @@ class TunnelRefused(PogError):
         self.refusal = refusal
 
 
+Opened = LaneTransport | TunnelRefused | TunnelError
+
+
 def request_headers(*, scheme: str, authority: str, authorization: str | None) -> list[tuple[str, str]]:
     """The headers of every call through one exit."""
     headers = [
@@ -77,35 +86,104 @@ def request_headers(*, scheme: str, authority: str, authorization: str | None) -
     return headers
 
 
-async def handshake(stream: Stream, host_port: str) -> bool:
-    """Asks for a tunnel on a new stream; true when the server can say the end of its direction (half-close).
+class Call:
+    """The call of one tunnel until the server's answer: a consumer of its stream that makes room for the lane.
 
-    Raises TunnelRefused, and TunnelError when the stream or its connection breaks.
+    `done` is called once, unless the call is cancelled, with the tunnel or with what kept it from opening:
+    TunnelRefused, or TunnelError when the stream or its connection broke. The constructor raises as open_stream does.
     """
-    request = Packet(connect_request=ConnectRequest(host_port=host_port)).SerializeToString()
-    await stream.send_data(b"\0" + len(request).to_bytes(4, "big") + request)
-    headers = dict(await stream.recv_headers())
-    if "grpc-status" in headers:
-        raise _call_failed(stream)
-    _check_headers(headers)
-    prefix = await stream.recv_data(5)
-    if not prefix:
-        await stream.recv_trailers()
-        raise _call_failed(stream)
-    length = int.from_bytes(prefix[1:], "big")
-    if len(prefix) < 5 or prefix[0] != 0 or length > _MAX_ANSWER_BYTES:
-        raise refused_by_server(Status.INTERNAL, _UNREADABLE)
+
+    __slots__ = ("_answer", "_done", "_stream")
+
+    def __init__(self, session: Session, headers: Headers, host_port: str, done: Callable[[Opened], None]) -> None:
+        self._done: Callable[[Opened], None] | None = done
+        self._answer = b""
+        request = message(Packet(connect_request=ConnectRequest(host_port=host_port)))
+        self._stream = session.open_stream(headers, request)
+        self._stream.attach(self)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server has said anything."""
+        return self._stream.headers is not None
+
+    def cancel(self) -> None:
+        """Resets the call; `done` is not called any more."""
+        self._done = None
+        self._stream.reset_nowait(ErrorCodes.CANCEL)
+        self._stream.release()
+
+    def _finish(self, opened: Opened) -> None:
+        done, self._done = self._done, None
+        if done is None:
+            return
+        if isinstance(opened, Exception):
+            self._stream.reset_nowait(ErrorCodes.CANCEL)
+            self._stream.release()
+        done(opened)
+
+    # The stream's consumer
+
+    def data_received(self, data: bytes | memoryview) -> None:
+        if self._done is None:
+            return
+        self._answer += bytes(data)
+        try:
+            size = self._answer_size()
+            if len(self._answer) < size:
+                return
+            # What is behind the answer is payload already.
+            if len(self._answer) > size:
+                self._stream.unread(self._answer[size:])
+            _check_answer(self._answer[_PREFIX_BYTES:size])
+        except TunnelRefused as refused:
+            self._finish(refused)
+            return
+        # Until the lane takes over the stream keeps what comes.
+        self._stream.pause_reading()
+        half_close = HALF_CLOSE in abilities(dict(self._stream.headers or ()).get(ABILITIES_KEY))
+        self._finish(LaneTransport(self._stream, half_close=half_close))
+
+    def _answer_size(self) -> int:
+        """The length of the first message with its prefix; more than there is, as long as it is not known."""
+        _check_headers(dict(self._stream.headers or ()))
+        if len(self._answer) < _PREFIX_BYTES:
+            return _PREFIX_BYTES
+        size = int.from_bytes(self._answer[1:_PREFIX_BYTES], "big")
+        if self._answer[0] != 0 or size > _MAX_ANSWER_BYTES:
+            raise refused_by_server(Status.INTERNAL, _UNREADABLE)
+        return _PREFIX_BYTES + size
+
+    def ended(self) -> None:
+        headers = dict(self._stream.headers or ())
+        try:
+            if "grpc-status" not in headers:
+                _check_headers(headers)
+        except TunnelRefused as refused:
+            self._finish(refused)
+        else:
+            self._finish(_call_failed(self._stream))
+
+    def lost(self, error: TunnelError) -> None:
+        self._finish(error)
+
+    def pause_writing(self) -> None:
+        pass
+
+    def resume_writing(self) -> None:
+        pass
+
+
+def _check_answer(data: bytes) -> None:
+    """Raises TunnelRefused unless the message says that the tunnel is open."""
     try:
-        packet = Packet.FromString(await stream.recv_data(length))
+        packet = Packet.FromString(data)
     except DecodeError:
-        raise refused_by_server(
-            Status.INTERNAL, "the server's answer is not a gRPC message that pog can read"
-        ) from None
+        raise refused_by_server(Status.INTERNAL, _UNREADABLE) from None
     if not packet.HasField("connect_response"):
         raise refused_by_server(Status.INTERNAL, f"got wrong packet type: {packet.WhichOneof('union')}")
     if packet.connect_response.HasField("error"):
         raise _destination_failed(packet.connect_response.error)
-    return HALF_CLOSE in abilities(headers.get(ABILITIES_KEY))
 
 
 def _check_headers(headers: dict[str, str]) -> None:

@@ -7,25 +7,18 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from grpclib.const import Status
 from h2.errors import ErrorCodes
 
-from pog.client.call import (
-    HANDSHAKE_TIMEOUT,
-    RUN,
-    USER_AGENT,
-    TunnelRefused,
-    handshake,
-    refused_by_server,
-    request_headers,
-)
+from pog.client.call import USER_AGENT, request_headers
 from pog.client.connect import Target, connect
+from pog.client.opening import Opening
 from pog.client.pool import Limits, Pool
-from pog.errors import ConnectionLost, ExitUnavailable, StreamsExhausted, TunnelError, TunnelReset
-from pog.front.http1 import Refusal
-from pog.tunnel.lane import LaneTransport
+from pog.errors import ExitUnavailable, PogError, TunnelError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pog.client.opening import Result
     from pog.http2.session import Session
     from pog.metrics import Metrics
     from pog.settings import ClientSettings
@@ -50,7 +43,7 @@ class Exit:
         )
         self.name = str(settings.server_addr)
         limits = Limits(wait=settings.exit_wait, age=settings.max_connection_age)
-        self._pool = Pool(self.name, self._dial, limits, metrics.waiters)
+        self._pool: Pool[Session] = Pool(self.name, self._dial, limits, metrics.waiters)
 
     def start(self) -> None:
         self._pool.start()
@@ -59,51 +52,35 @@ class Exit:
         await self._pool.close()
 
     async def _dial(self) -> Session:
-        session = await connect(self._target, self._pool)
+        began = time.perf_counter()
+        try:
+            session = await connect(self._target, self._pool)
+        except ExitUnavailable:
+            self._metrics.server_dialled(ok=False, seconds=time.perf_counter() - began)
+            raise
+        self._metrics.server_dialled(ok=True, seconds=time.perf_counter() - began)
+        self._metrics.session_opened(session)
         log.info("exit %s: connected", self.name)
         return session
 
+    def open(self, host_port: str, done: Callable[[Result], None]) -> Opening:
+        """Begins to open a tunnel; `done` is called once with the tunnel, or with what the user is to be told."""
+        opening = Opening(self._pool, self._headers, host_port, self._metrics, done)
+        opening.begin()
+        return opening
+
     async def open_tunnel(self, host_port: str) -> asyncio.Transport:
-        """Raises TunnelRefused and ExitUnavailable."""
+        """The same for a caller that can wait. Raises TunnelRefused and ExitUnavailable."""
+        opened: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        opening = self.open(host_port, opened.set_result)
         try:
-            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-                return await self._open_tunnel(host_port)
-        except TimeoutError:
-            text = f"no answer from the server within {HANDSHAKE_TIMEOUT:g} s"
-            raise TunnelRefused(Status.DEADLINE_EXCEEDED, Refusal(504, text, "connection_timeout")) from None
-
-    async def _open_tunnel(self, host_port: str) -> asyncio.Transport:
-        session = await self._pool.acquire()
-        try:
-            return await self._call(session, host_port)
-        except _Unanswered as error:
-            log.debug("exit %s: once more after: %s", self.name, error)
-        try:
-            return await self._call(await self._pool.acquire(avoid=session), host_port)
-        except _Unanswered as error:
-            raise ExitUnavailable(f"{self.name}: {error}") from error
-
-    async def _call(self, session: Session, host_port: str) -> asyncio.Transport:
-        """Raises _Unanswered when nothing came back from the server, so that another try can do no harm."""
-        began = time.perf_counter()
-        try:
-            stream = session.open_stream(self._headers)
-        except (StreamsExhausted, ConnectionLost) as error:
-            raise _Unanswered(str(error)) from error
-        self._metrics.rpc_started(RUN)
-        status = Status.CANCELLED
-        try:
-            half_close = await handshake(stream, host_port)
-            return LaneTransport(stream, half_close=half_close)
-        except BaseException as error:
-            stream.reset_nowait(ErrorCodes.CANCEL)
-            stream.release()
-            if isinstance(error, TunnelRefused):
-                status = error.status
-            self._metrics.rpc_completed(RUN, status, time.perf_counter() - began)
-            if isinstance(error, TunnelError):
-                raise _told(error, answered=stream.headers is not None) from error
+            result = await opened
+        except asyncio.CancelledError:
+            opening.cancel()
             raise
+        if isinstance(result, PogError):
+            raise result
+        return result
 
     async def fetch(self, path: str) -> tuple[int, bytes | None]:
         """Status and content of one of the server's pages; None for content that breaks off. Raises PogError."""
@@ -130,17 +107,3 @@ class Exit:
         finally:
             stream.reset_nowait(ErrorCodes.CANCEL)
             stream.release()
-
-
-class _Unanswered(Exception):
-    """The call was lost before the server said anything."""
-
-
-def _told(error: TunnelError, *, answered: bool) -> Exception:
-    """What a broken handshake means."""
-    refused = isinstance(error, TunnelReset) and error.by_peer and error.code == ErrorCodes.REFUSED_STREAM
-    if not answered and (refused or isinstance(error, ConnectionLost)):
-        return _Unanswered(str(error))
-    if isinstance(error, ConnectionLost):
-        return ExitUnavailable(str(error))
-    return refused_by_server(Status.INTERNAL, str(error))

@@ -123,15 +123,18 @@ class Pool(Generic[S]):
         self._look = self._loop.call_later(_LOOK_INTERVAL, self._look_around)
         self._tend()
 
+    def pick(self, avoid: S | None = None) -> S | None:
+        """As `acquire`, but None instead of a wait."""
+        return None if self._waiters else self._pick(avoid)
+
     async def acquire(self, avoid: S | None = None) -> S:
         """A connection with a free stream, to be used before the next await; raises ExitUnavailable.
 
         `avoid` is one that has just refused a stream; it is taken only when there is no other.
         """
-        if not self._waiters:
-            session = self._pick(avoid)
-            if session is not None:
-                return session
+        session = self.pick(avoid)
+        if session is not None:
+            return session
         if len(self._waiters) >= self._limits.waiters:
             raise ExitUnavailable(f"{self._name}: {len(self._waiters)} requests wait already: {self._reason}")
         self._waiting.inc()

@@ -140,10 +140,13 @@ class Session(asyncio.Protocol):
 
     # For owners
 
-    def open_stream(self, headers: Headers, *, end_stream: bool = False) -> Stream:
-        """Sends a request at once. Raises StreamsExhausted when there is no `capacity`, ConnectionLost."""
+    def open_stream(self, headers: Headers, content: bytes = b"", *, end_stream: bool = False) -> Stream:
+        """Sends a request, and what is known of its content, at once.
+
+        Raises StreamsExhausted when there is no `capacity`, ConnectionLost.
+        """
         stream = Stream(self)
-        self.open(stream, headers, end_stream=end_stream)
+        self.open(stream, headers, content, end_stream=end_stream)
         return stream
 
     @property
@@ -367,7 +370,7 @@ class Session(asyncio.Protocol):
         self._flushing = False
         self.flush()
 
-    def open(self, stream: Stream, headers: Headers, *, end_stream: bool = False) -> None:
+    def open(self, stream: Stream, headers: Headers, content: bytes = b"", *, end_stream: bool = False) -> None:
         """Opens a stream that was created and not opened yet. Raises as `open_stream` does."""
         if self._gone or self._transport is None:
             raise ConnectionLost(self._reason or "not connected")
@@ -377,6 +380,10 @@ class Session(asyncio.Protocol):
         self._add(stream, machine)
         if end_stream:
             stream.queue.ends = stream.queue.finished = True
+        elif content:
+            stream.data_sent += len(content)
+            self.stats.bytes_sent += len(content)
+            self._connection.queue(stream.queue, [content], len(content))
         now = time.monotonic()
         if self._keepalive.silent(now) and not self._keepalive.waiting:
             self._probe()

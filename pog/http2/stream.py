@@ -344,8 +344,18 @@ class Stream:
             self.connection.loop.call_soon(consumer.lost, self.error)
             return
         self._consumer = consumer
-        self._paused = True
-        self.connection.loop.call_soon(self.resume_reading)
+        if self._paused or self.held or self.ended:
+            self._paused = True
+            self.connection.loop.call_soon(self.resume_reading)
+
+    def unread(self, data: Chunk) -> None:
+        """For a consumer: the end of what it was just given belongs to the next consumer."""
+        size = len(data)
+        self._held.insert(0, bytes(data))
+        self.held += size
+        # Its credit goes back with what the present consumer took.
+        self._credited += size
+        self.connection.hold(size)
 
     def pause_reading(self) -> None:
         self._paused = True

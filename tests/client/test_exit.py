@@ -182,7 +182,7 @@ async def wrong_packet(call: Call) -> None:
 
 async def raw(call: Call, headers: list[tuple[str, str]], data: bytes) -> None:
     await call.stream.send_headers(headers)
-    await call.stream.send_data(data)
+    await call.stream.send_data(data, end_stream=True)
 
 
 def test_a_refused_stream_is_tried_once_more() -> None:
