@@ -25,13 +25,14 @@ class Verdict(enum.Enum):
 class Keepalive:
     """One connection's watch. All times are seconds on one clock; `interval` 0 switches the probing off."""
 
-    __slots__ = ("_interval", "_probed_at", "_received_at", "_rtt_at", "_timeout", "rtt")
+    __slots__ = ("_asked_at", "_interval", "_probed_at", "_received_at", "_rtt_at", "_timeout", "rtt")
 
     def __init__(self, interval: float, timeout: float, now: float) -> None:
         self._interval = interval
         self._timeout = timeout
         self._received_at = now
         self._probed_at: float | None = None
+        self._asked_at = now
         self._rtt_at = now
         self.rtt: float | None = None
 
@@ -41,7 +42,7 @@ class Keepalive:
 
     def probed(self, now: float) -> None:
         """A probe was sent."""
-        self._probed_at = now
+        self._probed_at = self._asked_at = now
 
     @property
     def waiting(self) -> bool:
@@ -62,7 +63,7 @@ class Keepalive:
 
     def wants_rtt(self, now: float) -> bool:
         """Whether it is time to measure the round trip again."""
-        return self._probed_at is None and (self.rtt is None or now - self._rtt_at > _RTT_EVERY)
+        return self._probed_at is None and (self.rtt is None or now - self._asked_at > _RTT_EVERY)
 
     def silent(self, now: float) -> bool:
         """Whether nothing came for the whole interval."""

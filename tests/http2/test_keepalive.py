@@ -57,6 +57,19 @@ def test_the_shortest_round_trip_of_late_counts() -> None:
     assert abs(watch.rtt - 0.2) < 1e-9
 
 
+def test_the_round_trip_is_measured_once_a_second_whatever_comes_out() -> None:
+    watch = Keepalive(30.0, 15.0, now=0.0)
+    watch.measured(0.001, 0.0)
+    asked = 0
+    for step in range(10_000):
+        now = step * 0.001
+        if watch.wants_rtt(now):
+            asked += 1
+            watch.probed(now)
+            watch.answered(now + 0.0015)
+    assert 8 <= asked <= 10
+
+
 def test_an_answer_to_nothing_measures_nothing() -> None:
     watch = Keepalive(30.0, 15.0, now=0.0)
     watch.answered(5.0)
