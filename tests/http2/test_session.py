@@ -45,6 +45,7 @@ def test_a_new_stream_does_not_wait_behind_a_download_that_the_network_cannot_ta
         sessions.down.blocked = True
         while not sessions.down.full:
             put(bulk_request, bytes(64 * KIB))
+            await asyncio.sleep(0)
         for _ in range(4):
             put(bulk_request, bytes(64 * KIB))
         put(quick_request, b"now")
@@ -415,6 +416,7 @@ def test_an_upgraded_request_is_stream_one() -> None:
         assert requests[0].headers == REQUEST
         assert await requests[0].recv_data(5) == b""
         await answer(requests[0])
+        await settle()
         types = [each.type for each in factory.parse(b"".join(wire.waiting))]
         assert types.count(frames.HEADERS) == 2
         session.abort("test")
