@@ -410,6 +410,7 @@ def test_an_upgraded_request_is_stream_one() -> None:
         session = Session(client=False, on_request=requests.append)
         session.upgrade(b"AAQAAP__", REQUEST)
         wire = Wire()
+        wire.blocked = True
         session.feed(frames.PREFACE + factory.settings() + factory.headers(3))
         session.connection_made(wire)
         assert [request.id for request in requests] == [1, 3]
