@@ -16,9 +16,7 @@ from pog.client.pool import Limits, Pool
 from pog.errors import ExitUnavailable, PogError, TunnelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pog.client.opening import Result
+    from pog.client.opening import Done, Result
     from pog.http2.session import Session
     from pog.metrics import Metrics
     from pog.settings import ClientSettings
@@ -63,7 +61,7 @@ class Exit:
         log.info("exit %s: connected", self.name)
         return session
 
-    def open(self, host_port: str, done: Callable[[Result], None]) -> Opening:
+    def open(self, host_port: str, done: Done) -> Opening:
         """Begins to open a tunnel; `done` is called once with the tunnel, or with what the user is to be told."""
         opening = Opening(self._pool, self._headers, host_port, self._metrics, done)
         opening.begin()

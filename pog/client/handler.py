@@ -3,7 +3,7 @@
 The connection is in one of these states:
 
     head         collecting the request; a timer runs
-    handshake    a task opens the tunnel or makes a page; what the user sends meanwhile is held, up to a bound
+    busy         opening the tunnel or making a page; what the user sends meanwhile is held, up to a bound
     relay        the tunnel is open, the transport has another protocol, and this object waits for its end
     lingering    an answer was sent; what still arrives is dropped until the user closes, or a timer does
 """
@@ -36,7 +36,7 @@ from pog.relay import Ended, Reason, Relay, Side
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from pog.client.users import Users
+    from pog.client.users import Opening, Users
 
 log = logging.getLogger(__name__)
 
@@ -53,28 +53,32 @@ class UserConnection(asyncio.Protocol):
     """Serves one connection; `users` is what all of them share."""
 
     __slots__ = (
+        "_busy",
         "_early",
         "_early_bytes",
         "_half_closed",
         "_head",
-        "_users",
+        "_opening",
         "_relay",
         "_task",
         "_timer",
         "_transport",
         "_tunnel",
+        "_users",
         "_visit",
     )
 
     _transport: asyncio.Transport
     _tunnel: asyncio.Transport
-    _visit: Visit
 
     def __init__(self, users: Users) -> None:
         self._users = users
         self._head: RequestHead | None = RequestHead()
         self._timer: asyncio.TimerHandle | None = None
+        self._busy = False
+        self._visit: Visit | None = None
         self._task: asyncio.Task[None] | None = None
+        self._opening: Opening | None = None
         self._relay: Relay | None = None
         self._early: list[bytes] = []
         self._early_bytes = 0
@@ -93,23 +97,22 @@ class UserConnection(asyncio.Protocol):
             outcome = self._head.receive_data(data)
             if outcome is not NEED_MORE:
                 self._head_received(outcome)
-        elif self._task is not None:
+        elif self._busy:
             self._hold(data)
 
     def eof_received(self) -> bool:
-        """A user who sent something for the tunnel already may be done with sending only; any other has left."""
-        if self._task is None:
+        """Who asked for a page, or has sent something for the tunnel, may be done with sending only; others left."""
+        if not self._busy:
             return False
-        self._half_closed = bool(self._early)
+        self._half_closed = self._visit is None or bool(self._early)
         if not self._half_closed:
-            self._task.cancel()
+            self._give_up()
         return self._half_closed
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head = None
         self._stop_timer()
-        if self._task is not None:
-            self._task.cancel()
+        self._give_up()
         self._users.left(self)
 
     # The head.
@@ -117,14 +120,15 @@ class UserConnection(asyncio.Protocol):
     def _head_received(self, outcome: Outcome) -> None:
         self._head = None
         self._stop_timer()
-        match outcome:
-            case ConnectRequest():
-                self._hold(outcome.early)
-                self._start(self._connect(outcome), "handshake")
-            case PageRequest():
-                self._start(self._page(outcome), "page")
-            case Refusal():
-                self._refuse(outcome)
+        if isinstance(outcome, ConnectRequest):
+            self._busy = True
+            self._hold(outcome.early)
+            self._connect(outcome)
+        elif isinstance(outcome, PageRequest):
+            self._busy = True
+            self._start(self._page(outcome), "page")
+        elif isinstance(outcome, Refusal):
+            self._refuse(outcome)
 
     def _head_is_late(self) -> None:
         # Browsers open connections in advance; to say 408 on one that was never used shows as an error there.
@@ -144,26 +148,67 @@ class UserConnection(asyncio.Protocol):
             if self._early_bytes >= _MAX_EARLY_BYTES:
                 self._transport.pause_reading()
 
-    # The handshake, in its task.
+    # The handshake: no task, unless credentials have to be checked or no connection has room.
 
-    async def _connect(self, request: ConnectRequest) -> None:
+    def _connect(self, request: ConnectRequest) -> None:
         users = self._users
         # The address now: uvloop knows it no more once the user is gone.
         visit = self._visit = Visit(self._remote(), request.host_port, status=_USER_GONE, text="the user left")
         users.metrics.handshake_began()
+        user = users.authenticator.check_nowait(request.proxy_authorization)
+        if user is not None:
+            self._open(visit, user)
+        else:
+            self._start(self._authenticate(visit, request.proxy_authorization), "authenticate")
+
+    async def _authenticate(self, visit: Visit, authorization: str | None) -> None:
         try:
-            authorization = request.proxy_authorization
-            authenticator = users.authenticator
-            visit.user = authenticator.check_nowait(authorization) or await authenticator.check(authorization)
-            users.check_room()
-            self._established(await users.exit.open_tunnel(request.host_port))
+            user = await self._users.authenticator.check(authorization)
         except Exception as error:
-            refusal = _refusal(error)
+            self._task = None
+            self._opened(error)
+        else:
+            self._task = None
+            self._open(visit, user)
+
+    def _open(self, visit: Visit, user: str) -> None:
+        visit.user = user
+        try:
+            self._users.check_room()
+            opening = self._users.exit.open(visit.host_port, self._opened)
+        except Exception as error:
+            self._opened(error)
+            return
+        if self._busy:
+            self._opening = opening
+
+    def _opened(self, result: asyncio.Transport | Exception) -> None:
+        """The handshake is over: here is the tunnel, or why there is none."""
+        visit = self._visit
+        assert visit is not None
+        self._opening = None
+        self._busy = False
+        if isinstance(result, Exception):
+            refusal = _refusal(result)
             visit.status, visit.text = refusal.status, refusal.text
             self._refuse(refusal)
-        finally:
-            self._task = None
-            self._answered(visit)
+        elif self._transport.is_closing():
+            result.abort()
+        else:
+            self._established(visit, result)
+        self._answered(visit)
+
+    def _give_up(self) -> None:
+        """Nobody wants the answer any more."""
+        if not self._busy:
+            return
+        self._busy = False
+        if self._task is not None:
+            self._task.cancel()
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._visit is not None:
+            self._answered(self._visit)
 
     def _answered(self, visit: Visit) -> None:
         users = self._users
@@ -174,9 +219,9 @@ class UserConnection(asyncio.Protocol):
             users.metrics.refused(visit.code)
         users.log.answered(visit, opened=opened)
 
-    def _established(self, tunnel: asyncio.Transport) -> None:
-        """No await between the answer and the relay: nothing of the user can get lost in between."""
-        users, visit = self._users, self._visit
+    def _established(self, visit: Visit, tunnel: asyncio.Transport) -> None:
+        """Nothing of the user can get lost between the answer and the relay: both happen in one step."""
+        users = self._users
         visit.opened_after = time.perf_counter() - visit.began
         visit.status, visit.code = 200, "200"
         users.metrics.handshake_seconds.observe(visit.opened_after)
@@ -202,7 +247,7 @@ class UserConnection(asyncio.Protocol):
         if how.reason is not Reason.DONE:
             self._tunnel.abort()
         metrics = self._users.metrics
-        assert self._relay is not None
+        assert self._relay is not None and self._visit is not None
         metrics.tunnel_ended(self._relay)
         self._users.log.ended(self._visit, self._relay)
         seconds = time.perf_counter() - self._visit.began
@@ -213,9 +258,13 @@ class UserConnection(asyncio.Protocol):
 
     async def _page(self, request: PageRequest) -> None:
         try:
-            self._answer(await self._users.pages.answer(request))
-        finally:
-            self._task = None
+            data = await self._users.pages.answer(request)
+        except Exception:
+            log.exception("a page could not be made")
+            data = error_answer(500, "internal error", "proxy_internal_error")
+        self._task = None
+        self._busy = False
+        self._answer(data)
 
     def _refuse(self, refusal: Refusal) -> None:
         self._answer(error_answer(refusal.status, refusal.text, refusal.error, challenge=refusal.status == 407))
@@ -236,16 +285,14 @@ class UserConnection(asyncio.Protocol):
         """Ends the connection in whatever state it is."""
         if self._relay is not None:
             self._relay.stop()
-        elif self._task is not None:
-            self._task.cancel()
-            self._transport.close()
         else:
+            self._give_up()
             self._transport.close()
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is being served: nothing is lost when it is closed."""
-        return self._relay is None and self._task is None
+        return self._relay is None and not self._busy
 
     def _remote(self) -> str:
         peer = self._transport.get_extra_info("peername")

@@ -11,7 +11,7 @@ from grpclib.const import Status
 from h2.errors import ErrorCodes
 
 from pog.client.call import RUN, Call, TunnelRefused, refused_by_server
-from pog.errors import ConnectionLost, ExitUnavailable, StreamsExhausted, TunnelError, TunnelReset
+from pog.errors import ConnectionLost, ExitUnavailable, PogError, StreamsExhausted, TunnelError, TunnelReset
 from pog.front.http1 import Refusal
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from pog.http2.session import Session
     from pog.metrics import Metrics
 
-    # The tunnel, or what the user is to be told.
-    Result = asyncio.Transport | TunnelRefused | ExitUnavailable
+    # The tunnel, or what the user is to be told: TunnelRefused or ExitUnavailable.
+    Result = asyncio.Transport | PogError
+    Done = Callable[[Result], None]
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +47,13 @@ class Opening:
         headers: Headers,
         host_port: str,
         metrics: Metrics,
-        done: Callable[[Result], None],
+        done: Done,
     ) -> None:
         self._pool = pool
         self._headers = headers
         self._host_port = host_port
         self._metrics = metrics
-        self._done: Callable[[Result], None] | None = done
+        self._done: Done | None = done
         self._call: Call | None = None
         self._wait: asyncio.Task[None] | None = None
         self._tried: Session | None = None

@@ -14,8 +14,11 @@ from pog.client.listener import Listener
 from pog.front.http1 import PageRequest, Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pog.accesslog import AccessLog
     from pog.auth.check import Authenticator
+    from pog.errors import PogError
     from pog.metrics import Metrics
     from pog.settings import ClientSettings
 
@@ -27,11 +30,18 @@ _OTHER_DESCRIPTORS = 256
 _CLOSING = 1.0
 
 
+class Opening(Protocol):
+    """A tunnel on its way."""
+
+    def cancel(self) -> None:
+        """Gives it up."""
+
+
 class Exit(Protocol):
     """What a user's connection needs of the way out."""
 
-    async def open_tunnel(self, host_port: str) -> asyncio.Transport:
-        """Raises TunnelRefused and ExitUnavailable."""
+    def open(self, host_port: str, done: Callable[[asyncio.Transport | PogError], None]) -> Opening:
+        """Begins to open a tunnel; `done` is called once, perhaps within this call, unless it is given up."""
 
 
 class Pages(Protocol):

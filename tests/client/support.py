@@ -20,9 +20,10 @@ from pog.settings import ClientSettings
 from pog.values import Address
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from pog.auth.items import AuthItem
+    from pog.errors import PogError
 
 T = TypeVar("T")
 
@@ -110,19 +111,19 @@ class MemoryTunnel(asyncio.Transport):
 
 @dataclass(slots=True)
 class Asked:
-    """One call of open_tunnel, to be answered by the test."""
+    """One request for a tunnel, to be answered by the test."""
 
     host_port: str
-    answer: asyncio.Future[asyncio.Transport]
+    answer: Callable[[asyncio.Transport | PogError], None]
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def open(self) -> MemoryTunnel:
         tunnel = MemoryTunnel()
-        self.answer.set_result(tunnel)
+        self.answer(tunnel)
         return tunnel
 
-    def fail(self, error: Exception) -> None:
-        self.answer.set_exception(error)
+    def cancel(self) -> None:
+        self.cancelled.set()
 
 
 class FakeExit:
@@ -131,14 +132,10 @@ class FakeExit:
     def __init__(self) -> None:
         self._asked: asyncio.Queue[Asked] = asyncio.Queue()
 
-    async def open_tunnel(self, host_port: str) -> asyncio.Transport:
-        asked = Asked(host_port, asyncio.get_running_loop().create_future())
+    def open(self, host_port: str, done: Callable[[asyncio.Transport | PogError], None]) -> Asked:
+        asked = Asked(host_port, done)
         self._asked.put_nowait(asked)
-        try:
-            return await asked.answer
-        except asyncio.CancelledError:
-            asked.cancelled.set()
-            raise
+        return asked
 
     async def asked(self) -> Asked:
         """The next request for a tunnel."""
