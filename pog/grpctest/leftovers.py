@@ -9,10 +9,12 @@ import sys
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
+import grpclib
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_ASYNCIO = os.path.dirname(asyncio.__file__)
+_LIBRARIES = (os.path.dirname(asyncio.__file__), os.path.dirname(grpclib.__file__))
 
 _owner: ContextVar[object] = ContextVar("pog.grpctest.owner")
 
@@ -113,11 +115,11 @@ def describe(task: asyncio.Task[Any]) -> str:
 
 
 def _place(coroutine: Any) -> str:
-    """The innermost line that a coroutine waits in and that is not asyncio's own."""
+    """The innermost line that a coroutine waits in and that is none of asyncio's or grpclib's."""
     place = ""
     while frame := getattr(coroutine, "cr_frame", None):
         path = frame.f_code.co_filename
-        if not place or os.path.dirname(path) != _ASYNCIO:
+        if not place or not path.startswith(_LIBRARIES):
             place = f", at {path}:{frame.f_lineno}"
         coroutine = getattr(coroutine, "cr_await", None)
     return place
