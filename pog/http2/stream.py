@@ -308,7 +308,12 @@ class Stream:
         self.reset_nowait(error_code)
 
     def reset_nowait(self, error_code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
-        """Ends both directions at once. Does nothing to a stream that is closed."""
+        """Ends both directions at once. Does nothing to a stream that is closed.
+
+        NO_ERROR from a server that has said its end asks for what happens anyway, once the end has gone out.
+        """
+        if error_code == ErrorCodes.NO_ERROR and self.id is not None and self.queue.ends and not self.connection.client:
+            return
         self.connection.reset(self, error_code)
 
     async def sent(self) -> None:
