@@ -15,10 +15,10 @@ from grpclib.const import Status
 from h2.errors import ErrorCodes
 
 import pog
-from pog.errors import CallFailed, PogError, TunnelError
+from pog.errors import ERRORS, CallFailed, PogError, TunnelError
 from pog.front.http1 import Refusal
 from pog.proto.grpcproxy_pb2 import ConnectRequest, HTTPError, Packet
-from pog.tunnel.abilities import ABILITIES_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
+from pog.tunnel.abilities import ABILITIES_KEY, ERROR_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
 from pog.tunnel.lane import LaneTransport, call_error
 from pog.wire.encode import message
 
@@ -47,7 +47,9 @@ _STATUS_OF_HTTP = {
     503: Status.UNAVAILABLE,
     504: Status.UNAVAILABLE,
 }
-# Error types of RFC 9209 for what a server says about the destination; the original's server says 503 for everything.
+# Error types of RFC 9209 for what a server says about the destination. Ours names the type; the original's says 503 for
+# everything.
+_ERROR_TYPES = frozenset(failure.proxy_status for failure in ERRORS.values())
 _ERROR_OF_HTTP = {
     400: "http_request_error",
     403: "destination_ip_prohibited",
@@ -135,13 +137,14 @@ class Call:
             # What is behind the answer is payload already.
             if len(self._answer) > size:
                 self._stream.unread(self._answer[size:])
-            _check_answer(self._answer[_PREFIX_BYTES:size])
+            headers = dict(self._stream.headers or ())
+            _check_answer(self._answer[_PREFIX_BYTES:size], headers)
         except TunnelRefused as refused:
             self._finish(refused)
             return
         # Until the lane takes over the stream keeps what comes.
         self._stream.pause_reading()
-        half_close = HALF_CLOSE in abilities(dict(self._stream.headers or ()).get(ABILITIES_KEY))
+        half_close = HALF_CLOSE in abilities(headers.get(ABILITIES_KEY))
         self._finish(LaneTransport(self._stream, half_close=half_close))
 
     def _answer_size(self) -> int:
@@ -174,7 +177,7 @@ class Call:
         pass
 
 
-def _check_answer(data: bytes) -> None:
+def _check_answer(data: bytes, headers: dict[str, str]) -> None:
     """Raises TunnelRefused unless the message says that the tunnel is open."""
     try:
         packet = Packet.FromString(data)
@@ -183,7 +186,7 @@ def _check_answer(data: bytes) -> None:
     if not packet.HasField("connect_response"):
         raise refused_by_server(Status.INTERNAL, f"got wrong packet type: {packet.WhichOneof('union')}")
     if packet.connect_response.HasField("error"):
-        raise _destination_failed(packet.connect_response.error)
+        raise _destination_failed(packet.connect_response.error, headers.get(ERROR_KEY))
 
 
 def _check_headers(headers: dict[str, str]) -> None:
@@ -222,8 +225,9 @@ def refused_by_server(status: Status, text: str) -> TunnelRefused:
             return TunnelRefused(status, Refusal(500, text, "proxy_internal_error"))
 
 
-def _destination_failed(error: HTTPError) -> TunnelRefused:
+def _destination_failed(error: HTTPError, error_type: str | None) -> TunnelRefused:
     """The server could not reach the destination, and says so in its own words."""
     http_status = error.status_code if 400 <= error.status_code <= 599 else 500
-    error_type = _ERROR_OF_HTTP.get(http_status, "proxy_internal_error")
+    if error_type not in _ERROR_TYPES:
+        error_type = _ERROR_OF_HTTP.get(http_status, "proxy_internal_error")
     return TunnelRefused(Status.CANCELLED, Refusal(http_status, error.error or "no reason given", error_type))

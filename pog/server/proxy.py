@@ -16,7 +16,7 @@ from pog.errors import DialError, ProtocolViolation
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectResponse, Packet
 from pog.relay import Ended, Reason, Relay, Side
-from pog.tunnel.abilities import ABILITIES_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
+from pog.tunnel.abilities import ABILITIES_KEY, ERROR_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
 from pog.tunnel.payload import PayloadTransport, open_payload
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class HTTPProxy(HTTPProxyBase):
     async def _connect(self, stream: Call, visit: Visit) -> Held:
         """Dials, and tells the client how that went."""
         began = time.perf_counter()
-        answer = ConnectResponse()
+        answer, metadata = ConnectResponse(), {ABILITIES_KEY: OUR_ABILITIES}
         destination, failed = None, None
         try:
             destination = await self._dialler.dial(visit.host_port)
@@ -120,9 +120,10 @@ class HTTPProxy(HTTPProxyBase):
             failed = error
             visit.status = error.failure.http_status
             answer.error.status_code, answer.error.error = visit.status, str(error)
+            metadata[ERROR_KEY] = error.failure.proxy_status
         self._metrics.dialled(failed.kind.value if failed else "ok", time.perf_counter() - began)
         try:
-            await stream.send_initial_metadata(metadata={ABILITIES_KEY: OUR_ABILITIES})
+            await stream.send_initial_metadata(metadata=metadata)
             await stream.send_message(Packet(connect_response=answer))
         except BaseException:
             if destination:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 ABILITIES_KEY = "pog-abilities"
+# Beside a refusal: what failed, as an error type of RFC 9209, since HTTP's 502 is one word for three failures.
+ERROR_KEY = "pog-error"
 HALF_CLOSE = "half-close"
 OUR_ABILITIES = HALF_CLOSE
 

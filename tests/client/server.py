@@ -46,9 +46,9 @@ class Call:
         await self.send(Packet(connect_response=ConnectResponse()))
         return host_port
 
-    async def refuse(self, http_status: int, text: str, status: Status) -> None:
+    async def refuse(self, http_status: int, text: str, status: Status, error_type: str = "") -> None:
         """As a server does whose dial failed."""
-        await self.stream.send_headers(HEAD)
+        await self.stream.send_headers([*HEAD, *([("pog-error", error_type)] if error_type else [])])
         await self.send(Packet(connect_response=ConnectResponse(error=HTTPError(status_code=http_status, error=text))))
         await self.end(status, text)
 

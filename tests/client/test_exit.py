@@ -138,6 +138,8 @@ def test_what_a_call_says_about_itself() -> None:
             "no such host",
             "destination_unavailable",
         ),
+        (lambda call: call.refuse(502, "no host", Status.NOT_FOUND, "dns_error"), 502, "no host", "dns_error"),
+        (lambda call: call.refuse(503, "x", Status.OK, 'a";b'), 503, "x", "destination_unavailable"),
         (lambda call: call.refuse(504, "late", Status.OK), 504, "late", "connection_timeout"),
         (lambda call: call.refuse(200, "odd", Status.OK), 500, "odd", "proxy_internal_error"),
         (lambda call: call.fail(Status.UNAVAILABLE, "full"), 503, "UNAVAILABLE: full", "destination_unavailable"),
