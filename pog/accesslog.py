@@ -95,45 +95,51 @@ class AccessLog:
     def _record(self, visit: Visit, relay: Relay | None, otherwise: str) -> dict[str, Any]:
         """`otherwise` is the reason of an end without a relay."""
         seconds = time.perf_counter() - visit.began
-        up, down, by, reason, error = 0, 0, "pog", otherwise, visit.text
+        tunnel = self._tunnel(visit, relay, otherwise)
+        up, down, by, error = tunnel["bytes_up"], tunnel["bytes_down"], tunnel["ended_by"], tunnel["error"]
+        return {
+            "severity": _severity(visit, tunnel["reason"]),
+            "time": cloudlog.timestamp(time.time()),
+            "message": f"{tunnel['destination']} {tunnel['user']} {visit.remote} {visit.code}"
+            f" {tunnel['reason']}{' by ' if by else ''}{by} after {seconds:.3f} s,"
+            f" {up} bytes up, {down} down{': ' if error else ''}{error}",
+            "httpRequest": {
+                "requestMethod": "CONNECT",
+                "requestUrl": tunnel["destination"],
+                "status": visit.status,
+                # 64-bit integers are strings in Google's JSON.
+                "requestSize": str(up),
+                "responseSize": str(down),
+                "remoteIp": visit.remote.rpartition(":")[0].strip("[]"),
+                "latency": f"{seconds:.6f}s",
+                "protocol": "gRPC" if self._role == "server" else "HTTP/1.1",
+            },
+            **cloudlog.trace_fields(visit.metadata),
+            "tunnel": tunnel | {"duration_seconds": round(seconds, 6)},
+        }
+
+    def _tunnel(self, visit: Visit, relay: Relay | None, otherwise: str) -> dict[str, Any]:
+        up, down, by, reason, error = 0, 0, "", otherwise, visit.text
         if relay is not None:
             up, down = up_and_down(self._role, relay.from_local, relay.from_tunnel)
             by, reason = ending(self._role, relay)
             error = str((relay.ended and relay.ended.error) or "")
-        host_port, remote, user = visit.host_port[:LONGEST_FIELD], visit.remote, visit.user[:LONGEST_FIELD]
-        tunnel = {
+        forwarded = visit.metadata.get("x-forwarded-for") if visit.metadata else None
+        return {
             "role": self._role,
-            "destination": host_port,
-            "user": user,
-            "remote": remote,
+            "destination": visit.host_port[:LONGEST_FIELD],
+            "user": visit.user[:LONGEST_FIELD],
+            "remote": visit.remote,
+            # Behind a front end it is the one who knows; anywhere else the client writes what it likes.
+            "forwarded_for": str(forwarded or "")[:LONGEST_FIELD],
             "code": visit.code,
             "reason": reason,
             "ended_by": by,
             "error": error[:LONGEST_TEXT],
             "bytes_up": up,
             "bytes_down": down,
-            "duration_seconds": round(seconds, 6),
             "handshake_seconds": _rounded(visit.opened_after),
             "first_byte_seconds": _rounded(relay.first_byte) if relay else None,
-        }
-        what = f"{reason} by {by} after {seconds:.3f} s, {up} bytes up, {down} down"
-        return {
-            "severity": _severity(visit, reason),
-            "time": cloudlog.timestamp(time.time()),
-            "message": f"{host_port} {user} {remote} {visit.code} {what}{': ' if error else ''}{error[:LONGEST_TEXT]}",
-            "httpRequest": {
-                "requestMethod": "CONNECT",
-                "requestUrl": host_port,
-                "status": visit.status,
-                # 64-bit integers are strings in Google's JSON.
-                "requestSize": str(up),
-                "responseSize": str(down),
-                "remoteIp": remote.rpartition(":")[0].strip("[]"),
-                "latency": f"{seconds:.6f}s",
-                "protocol": "gRPC" if self._role == "server" else "HTTP/1.1",
-            },
-            **cloudlog.trace_fields(visit.metadata),
-            "tunnel": tunnel,
         }
 
     def _write(self, text: str) -> None:

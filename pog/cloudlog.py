@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from datetime import UTC, datetime
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,13 +26,19 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})(
 _CLOUD_TRACE = re.compile(r"([0-9A-Fa-f]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]+))?")
 
 
+# json.dumps would make one for every record.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=str)
+
+
 def line(record: Mapping[str, Any]) -> str:
     """One record; nothing in it can break out of its line or its string."""
-    return json.dumps(record, separators=(",", ":"), default=str) + "\n"
+    return _ENCODER.encode(record) + "\n"
 
 
 def timestamp(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """UTC with microseconds, RFC 3339."""
+    seconds, microseconds = divmod(round(now * 1e6), 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{microseconds:06}Z"
 
 
 def trace_fields(metadata: Mapping[str, Any] | None) -> dict[str, Any]:

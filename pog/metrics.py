@@ -54,6 +54,8 @@ RPC_MILLISECONDS_BUCKETS = (
     *(250, 300, 400, 500, 650, 800, 1000, 2000, 5000, 10000, 20000, 50000, 100000),
 )
 
+# Either side of a relay ends it for these reasons, the relay itself for the others.
+_BY_SIDES = (Reason.DONE, Reason.RESET)
 # What a label may say of HTTP's statuses; 499 is the client's own for a user who left before the answer.
 _HTTP_STATUSES = frozenset(str(status.value) for status in HTTPStatus) | {"499"}
 
@@ -79,8 +81,12 @@ class Metrics:
         self._tunnels = TunnelLook(maker, Side.TUNNEL if role == "server" else Side.LOCAL)
         self.opened = maker.count("tunnels_opened_total", "Tunnels opened.")
         ended = maker.counter("tunnels_ended_total", "Tunnels ended, by who ended them and why.", "by", "reason")
-        reasons = [reason.value for reason in Reason]
-        self._ended = {by: maker.within(ended, reasons, by) for by in ENDED_BY[role].values()}
+        self._ended = {
+            by: maker.within(
+                ended, (each.value for each in Reason if (each in _BY_SIDES) == (side is not Side.RELAY)), by
+            )
+            for side, by in ENDED_BY[role].items()
+        }
         self._refused = maker.counts(
             "tunnels_refused_total", "Tunnels that were asked for and not opened, by the code in the log.", "code"
         )

@@ -122,6 +122,7 @@ def test_the_record_of_a_tunnel_says_who_ended_it_and_what_it_moved() -> None:
         "destination": "ifconfig.me:443",
         "user": "ilya",
         "remote": REMOTE,
+        "forwarded_for": "",
         "code": "200",
         "reason": "done",
         "ended_by": "user",
@@ -159,10 +160,10 @@ def test_up_is_from_the_tunnel_on_a_server_and_a_break_is_told() -> None:
     assert record["httpRequest"]["protocol"] == "gRPC"
 
 
-@pytest.mark.parametrize("relay", [FakeRelay(), None])
-def test_a_tunnel_that_was_cancelled(relay: FakeRelay | None) -> None:
+@pytest.mark.parametrize(("relay", "by"), [(FakeRelay(), "pog"), (None, "")])
+def test_a_tunnel_that_was_cancelled(relay: FakeRelay | None, by: str) -> None:
     tunnel = ended(opened(), relay)["tunnel"]
-    assert (tunnel["reason"], tunnel["ended_by"]) == ("cancelled", "pog")
+    assert (tunnel["reason"], tunnel["ended_by"]) == ("cancelled", by)
 
 
 @pytest.mark.parametrize(("status", "severity"), [(407, "WARNING"), (403, "WARNING"), (504, "WARNING"), (500, "ERROR")])
@@ -175,10 +176,13 @@ def test_a_refusal_is_told_at_once_and_says_why(status: int, severity: str) -> N
     assert (record["tunnel"]["reason"], record["tunnel"]["error"]) == ("refused", "because")
 
 
-def test_the_trace_of_a_request() -> None:
+def test_the_trace_of_a_request_and_the_front_ends_word_for_its_client() -> None:
     visit = opened()
-    visit.metadata = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
-    assert ended(visit, FakeRelay())["logging.googleapis.com/trace"] == "0af7651916cd43dd8448eb211c80319c"
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    visit.metadata = {"traceparent": f"00-{trace}-b7ad6b7169203331-01", "x-forwarded-for": "203.0.113.7"}
+    record = ended(visit, FakeRelay(), "server")
+    assert record["logging.googleapis.com/trace"] == trace
+    assert record["tunnel"]["forwarded_for"] == "203.0.113.7"
 
 
 @pytest.mark.parametrize("style", ["line", "json"])
