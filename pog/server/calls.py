@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from grpclib.protocol import Stream
 
     from pog.http2.session import Session
+    from pog.http2.stream import Stream as OwnStream
     from pog.server.bridge import Message, Receive, Send
 
 
@@ -39,6 +40,10 @@ class Served(ABC):
 
     def connected(self, session: Session) -> None:  # noqa: B027  # most have nothing to count
         """An HTTP/2 connection of this app is there: for those who count."""
+
+    def refuses(self, stream: OwnStream) -> bool:
+        """Whether a request is to be refused as if it had never come, so that a client tries another connection."""
+        return False
 
     @abstractmethod
     async def drain(self) -> None:

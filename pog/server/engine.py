@@ -104,6 +104,10 @@ class EngineProtocol:
             self._session.abort("closed by the server")
 
     def _requested(self, stream: Stream) -> None:
+        if self._served.refuses(stream):
+            self._session.drain()  # not before the client knows that this connection is no place to try again
+            stream.reset_nowait(ErrorCodes.REFUSED_STREAM)
+            return
         self._tasks.spawn(self._serve, stream)
 
     async def _serve(self, stream: Stream) -> None:

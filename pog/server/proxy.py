@@ -52,12 +52,13 @@ class HTTPProxy(HTTPProxyBase):
         self._log = log
         self.draining = False
         self.live: set[Relay] = set()
-        self._none_live = asyncio.Event()
-        self._none_live.set()
+        self._calls = 0
+        self._no_calls = asyncio.Event()
+        self._no_calls.set()
 
     async def wait_idle(self) -> None:
-        """Waits until no tunnel is open."""
-        await self._none_live.wait()
+        """Waits until no tunnel is open, nor about to be."""
+        await self._no_calls.wait()
 
     def stop(self) -> None:
         """Ends every open tunnel with UNAVAILABLE."""
@@ -65,6 +66,16 @@ class HTTPProxy(HTTPProxyBase):
             relay.stop(Reason.STOPPED)
 
     async def Run(self, stream: Call) -> None:
+        self._calls += 1
+        self._no_calls.clear()
+        try:
+            await self._run(stream)
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._no_calls.set()
+
+    async def _run(self, stream: Call) -> None:
         visit = _visit(stream, current_user.get())
         self._metrics.handshake_began()
         try:
@@ -160,13 +171,10 @@ class HTTPProxy(HTTPProxyBase):
 
     def _entered(self, relay: Relay) -> None:
         self.live.add(relay)
-        self._none_live.clear()
         self._metrics.tunnel_opened(relay)
 
     def _left(self, relay: Relay) -> None:
         self.live.discard(relay)
-        if not self.live:
-            self._none_live.set()
         self._metrics.tunnel_ended(relay)
 
     async def _end(self, payload: PayloadTransport, how: Ended) -> None:
