@@ -96,8 +96,11 @@ UP_ROWS = UP_CLIENT_ROWS + [row for row in UP_SERVER_ROWS if row not in UP_CLIEN
 def server(**flags: object) -> None:
     """Serve tunnels: the end with the good address."""
     settings = load(ServerSettings, os.environ, flags)
-    if settings.workers != 1:
-        raise SettingsError("--workers", "must be 1: several processes on one port are not there yet")
+    if settings.workers > 1:
+        from pog.workers import run as run_workers
+
+        run_workers(settings, says("pog server on", settings))
+        return
     from pog.process import run
     from pog.server.serve import serve
 

@@ -130,7 +130,7 @@ class ServerSettings(CommonSettings):
         "cut-through",
         "cut-through is our own HTTP/2; portable is Hypercorn's, with plain ASGI messages: slower, a yardstick",
     )
-    workers: int = setting("--workers", "", values.COUNT, 1, "Number of processes that serve.")
+    workers: int = setting("--workers", "", values.WORKERS, 1, "Number of processes that serve.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -172,6 +172,8 @@ SECONDS = Kind("SECONDS", "seconds, as 10 or 0.5, or a duration such as 10s or 1
 POSITIVE_SECONDS = Kind("SECONDS", f"more than 0 {SECONDS.form}", parse_positive_seconds)
 PORT = Kind("PORT", "a port number from 0 to 65535", lambda text: parse_whole(text, 0, 65535))
 COUNT = Kind("N", "a whole number from 1 to 999999999", lambda text: parse_whole(text, 1, 999_999_999))
+# More would share no core, and a slip of the finger would take the machine.
+WORKERS = Kind("N", "a whole number from 1 to 256", lambda text: parse_whole(text, 1, 256))
 LISTEN = Kind("[HOST]:PORT", "[host]:port, such as 127.0.0.1:18080, [::1]:18080 or :18080", parse_listen)
 LISTEN_PORT = Kind(PORT.metavar, PORT.form, lambda text: Address("", PORT.parse(text)))
 SERVER = Kind("HOST:PORT", "host:port without a scheme, such as pog.example.com:443 or [::1]:8080", parse_server)

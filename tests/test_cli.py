@@ -137,7 +137,7 @@ def test_up_says_what_a_user_has_to_give(monkeypatch: pytest.MonkeyPatch) -> Non
     ("args", "problem"),
     [
         (["server", "--listen", "9"], "pog: --listen: must be [host]:port"),
-        (["server", "--workers", "2"], "pog: --workers: must be 1"),
+        (["server", "--workers", "0"], "pog: --workers: must be a whole number from 1 to 256"),
         (["client"], "pog: SERVER_ADDR: is not set"),
         (["auth", "new", "a:b", "--password", "x"], "pog: name: must be printable text without a colon"),
         (["auth", "new", "a", "--password", "x" * 73], "pog: password: must be at most 72 bytes"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pog.memory import keep_freed_memory
 from pog.process import set_up_logging
 from pog.server.calls import Calls, Served, lifespan
-from pog.server.core import Core
+from pog.server.core import Core, warn_if_open
 from pog.server.pages import pages
 from pog.settings import ServerSettings, load
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from pog.http2.session import Session
+    from pog.http2.stream import Stream
     from pog.server.bridge import Message, Receive, Send
 
 
@@ -39,7 +40,8 @@ class App(Served):
             self._core = Core(self._settings or _from_environment())
             self._calls = Calls(self._core.mapping)
             self._pages = pages(self._core)
-            self._core.warn_if_open()
+            if self._core.settings.workers == 1:  # otherwise their parent does it, once
+                warn_if_open(self._core.settings)
             self._core.start()
         return self._core
 
@@ -53,6 +55,9 @@ class App(Served):
 
     def connected(self, session: Session) -> None:
         self.core.metrics.session_opened(session)
+
+    def refuses(self, stream: Stream) -> bool:
+        return self.core.draining and dict(stream.headers or ()).get(":path") == self.core.tunnel_path
 
     async def drain(self) -> None:
         await self.core.drain()

@@ -53,6 +53,7 @@ class Core:
         dialler = Dialler(EgressPolicy(settings.egress_allow), settings.dial_timeout)
         tunnels = AccessLog(settings.access_log, style=settings.log_format, on_dropped=self.metrics.log_dropped.inc)
         self.proxy = HTTPProxy(settings, dialler, self.metrics, tunnels)
+        (self.tunnel_path,) = self.proxy.__mapping__()
         services: list[IServable] = [self.proxy, Healthcheck(), *self._stacks()]
         self.health = Health(_service_name(each) for each in services)
         self.mapping = self._mapping(ServerReflection.extend([*services, self.health]))
@@ -144,13 +145,13 @@ class Core:
         self.auth.close()
         self.metrics.close()
 
-    def warn_if_open(self) -> None:
-        """Contract 7: an open server says so loudly."""
-        if not self.settings.auth and not self.settings.listen.is_loopback:
-            log.warning(
-                "OPEN PROXY: no POG_AUTH_* is set and %s is not loopback: whoever reaches it may use it",
-                self.settings.listen,
-            )
+
+def warn_if_open(settings: ServerSettings) -> None:
+    """Contract 7: an open server says so loudly."""
+    if not settings.auth and not settings.listen.is_loopback:
+        log.warning(
+            "OPEN PROXY: no POG_AUTH_* is set and %s is not loopback: whoever reaches it may use it", settings.listen
+        )
 
 
 async def _everybody(stream: Call) -> None:

@@ -28,12 +28,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("pog.server")
 
 
-async def serve(settings: ServerSettings, *, shutdown: asyncio.Event, started: Callable[[list[Address]], None]) -> None:
+async def serve(
+    settings: ServerSettings,
+    *,
+    shutdown: asyncio.Event,
+    started: Callable[[list[Address]], None],
+    sock: socket.socket | None = None,
+) -> None:
     """Serves until `shutdown` is set, then drains; `started` gets the real address once it accepts connections.
 
-    Raises OSError when it cannot listen.
+    `sock` listens already, and is closed in the end. Raises OSError when it cannot listen.
     """
-    with listening_socket(settings.listen) as sock:
+    with sock or listening_socket(settings.listen, shared=settings.workers > 1) as sock:
         addresses = [Address(*sock.getsockname()[:2])]
         app = App(settings)
         serving = serve_app if settings.grpc_and_http_mux else _serve_grpc

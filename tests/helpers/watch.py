@@ -41,3 +41,9 @@ def resident(pid: int) -> int:
     """Resident memory in bytes."""
     with open(f"/proc/{pid}/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one has started, or that were left to it."""
+    with open(f"/proc/{pid}/task/{pid}/children") as found:
+        return sorted(map(int, found.read().split()))
