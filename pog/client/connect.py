@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 # RFC 8305 section 8: the recommended Connection Attempt Delay, seconds.
 _ATTEMPT_DELAY = 0.25
 
+# A connection that was silent is probed with the next request; after a laptop's sleep it is dead, and somebody waits
+# for the page. Seconds.
+_PROBE_TIMEOUT = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -51,7 +55,7 @@ class Target:
             tls=None if settings.insecure else _tls_context(verify=not settings.skip_verify),
             server_name=_host_of(settings.server_host) or address.host,
             timeout=settings.connect_timeout,
-            session=SessionConfig(keepalive=settings.keepalive),
+            session=SessionConfig(keepalive=settings.keepalive, keepalive_timeout=_PROBE_TIMEOUT),
         )
 
 

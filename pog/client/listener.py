@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import sys
 from typing import TYPE_CHECKING
 
 from pog.listen import BACKLOG, listening_socket
 from pog.values import Address
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Listener:
     async def listen(self, address: Address) -> Address:
         """Starts to accept; gives the address with its port. Raises OSError."""
         self._socket = listening_socket(address)
+        _notice_vanished_peers(self._socket)
         await self._open()
         port: int = self._socket.getsockname()[1]
         return Address(address.host, port)
@@ -77,3 +79,15 @@ class Listener:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _notice_vanished_peers(sock: socket.socket) -> None:
+    """A user's machine that went to sleep or off the network says nothing: TCP asks after a minute, for a minute.
+
+    Accepted connections inherit this on Linux; elsewhere the system's own times count.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)

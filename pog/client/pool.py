@@ -75,6 +75,7 @@ class _Member(Generic[S]):
     since: float
     timer: asyncio.TimerHandle | None = None
     old: bool = False
+    leaving: bool = False
     unused: bool = False
 
     @property
@@ -155,6 +156,9 @@ class Pool(Generic[S]):
     def draining(self, session: S) -> None:
         """To be called when the peer wants to end a connection."""
         log.info("exit %s: the server retires a connection, %d streams go on", self._name, session.active)
+        for member in self._members:
+            if member.session is session:
+                member.leaving = True
         self._tend()
 
     def lost(self, session: S, reason: str) -> None:
@@ -163,7 +167,7 @@ class Pool(Generic[S]):
         if member is None:
             return
         self._remove(member)
-        if not session.draining:
+        if not member.leaving:
             self._reason = reason
             log.warning("exit %s: connection lost: %s", self._name, reason)
             if self._loop.time() - member.since < self._limits.backoff.maximum:
@@ -327,7 +331,7 @@ class Pool(Generic[S]):
 
     def _let_go(self, member: _Member[S]) -> None:
         """Its streams go on; it is no concern of the pool any more, but for the end."""
-        member.old = True
+        member.old = member.leaving = True
         if not member.session.draining:
             member.session.drain()
 

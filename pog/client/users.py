@@ -70,7 +70,7 @@ class Users:
         self.authenticator = authenticator
         self.metrics = metrics
         self.log = log
-        limit = min(settings.max_tunnels + _BESIDE_TUNNELS, _descriptors() - _OTHER_DESCRIPTORS)
+        limit = min(settings.max_tunnels + _BESIDE_TUNNELS, _descriptors())
         self.listener = Listener(lambda: UserConnection(self), limit)
         self._connections: set[UserConnection] = set()
         self._empty = asyncio.Event()
@@ -116,10 +116,10 @@ class Users:
 
 
 def _descriptors() -> int:
-    """How many the process may open; where there is no telling, any number."""
+    """How many connections the process has descriptors for; where there is no telling, any number."""
     try:
         import resource
     except ImportError:
         return sys.maxsize
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return limit if limit >= 2 * _OTHER_DESCRIPTORS else 2 * _OTHER_DESCRIPTORS
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit - min(_OTHER_DESCRIPTORS, limit // 2)

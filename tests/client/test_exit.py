@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -293,6 +294,21 @@ def test_an_exit_that_is_down_says_why_and_comes_back() -> None:
                 continue
 
     run(main())
+
+
+def test_a_server_that_drops_its_connections_is_not_dialled_in_a_loop(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with serving() as server, exit_to(server.address) as exit:
+            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            await (await server.call()).accept()
+            (await opening).abort()
+            (await server.accepted()).abort("a fault")
+            dropped = time.monotonic()
+            await server.accepted()
+            assert time.monotonic() - dropped > 0.7, "a second, give or take a fifth"
+
+    run(main())
+    assert "connection lost: " in caplog.text
 
 
 def test_a_server_that_does_not_speak_http2_is_named_so() -> None:

@@ -251,6 +251,7 @@ def test_a_connection_that_the_server_retires_gets_no_streams_and_is_replaced() 
         second = await dials.connect()
         assert await pool.acquire() is second
         pool.lost(first, "drained")
+        await turns()
         assert dials.count == 2
         assert not first.aborted
         await pool.close()
