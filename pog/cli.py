@@ -86,7 +86,7 @@ def only_variables(settings: list[Setting]) -> str:
 SERVER_ROWS = rows(ServerSettings)
 CLIENT_ROWS = rows(ClientSettings)
 # What `up` decides itself is left out.
-UP_SERVER_ROWS = rows(ServerSettings, "listen", "workers", "grpc_and_http_mux")
+UP_SERVER_ROWS = rows(ServerSettings, "listen", "workers", "grpc_and_http_mux", "auth_file")
 UP_CLIENT_ROWS = rows(ClientSettings, "server_addr", "server_host", "insecure", "skip_verify")
 UP_ROWS = UP_CLIENT_ROWS + [row for row in UP_SERVER_ROWS if row not in UP_CLIENT_ROWS]
 
@@ -130,14 +130,15 @@ def up(**flags: object) -> None:
     from pog.up import SERVER_LISTEN
     from pog.up import up as run_both
 
-    ours = load(ServerSettings, os.environ, flags | {"listen": SERVER_LISTEN, "grpc_and_http_mux": True})
+    decided = {"listen": SERVER_LISTEN, "grpc_and_http_mux": True, "auth_file": None}
+    ours = load(ServerSettings, os.environ, flags | decided)
     fixed = {"server_addr": SERVER_LISTEN, "server_host": "", "insecure": True, "skip_verify": False}
     theirs = load(ClientSettings, os.environ, flags | fixed)
 
     def started(server: Address, client: Address) -> None:
         say(f"server on {server}")
         proxy = client if client.host not in ("", "0.0.0.0", "::") else Address("127.0.0.1", client.port)
-        login = f"{theirs.auth[0].name}:PASSWORD@" if theirs.auth else ""
+        login = f"{theirs.auth_items[0].name}:PASSWORD@" if theirs.auth_items else ""
         say(f"proxy http://{proxy}")
         say(f"try:  curl -x http://{login}{proxy} https://example.com/")
         warn_if_open(theirs, client)
@@ -147,7 +148,7 @@ def up(**flags: object) -> None:
 
 def warn_if_open(settings: ClientSettings, address: Address) -> None:
     """An open proxy says so loudly; the server does that for itself, however it is started."""
-    if not settings.auth and not address.is_loopback:
+    if not settings.auth_items and not address.is_loopback:
         announce(
             settings,
             f"OPEN PROXY: no CLIENT_AUTH_* is set and {address} is not loopback: whoever reaches it may use it",

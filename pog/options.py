@@ -44,6 +44,8 @@ class Setting:
         """Raises SettingsError that names the variable or flag, the accepted form and, unless secret, the value."""
         try:
             return self.kind.parse(text)
+        except SettingsError as error:  # of what the text leads to
+            raise SettingsError(name, f"must be {self.kind.form}: {error}") from None
         except ValueError:
             got = "" if self.kind.secret else f", not {text[:80]!r}"
             raise SettingsError(name, f"must be {self.kind.form}{got}") from None

@@ -12,12 +12,22 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pog import values
-from pog.auth.items import ITEM, AuthItem, parse_items
+from pog.auth.items import ITEM, ITEM_FILE, AuthItem, ItemFile, parse_items
 from pog.errors import SettingsError
 from pog.options import Setting, required, setting, shown
 from pog.values import Address, Kind, Login, Network
 
-__all__ = ["Address", "ClientSettings", "CommonSettings", "Login", "ServerSettings", "load", "markdown", "table"]
+__all__ = [
+    "Address",
+    "ClientSettings",
+    "CommonSettings",
+    "Guarded",
+    "Login",
+    "ServerSettings",
+    "load",
+    "markdown",
+    "table",
+]
 
 S = TypeVar("S", bound="CommonSettings")
 
@@ -84,8 +94,21 @@ class CommonSettings:
     )
 
 
+class Guarded:
+    """Settings of an end that may want credentials."""
+
+    __slots__ = ()
+    auth: tuple[AuthItem, ...]
+    auth_file: ItemFile | None
+
+    @property
+    def auth_items(self) -> tuple[AuthItem, ...]:
+        """Who may pass: the items of variables, then those of the file as it was at the start."""
+        return self.auth + (self.auth_file.items if self.auth_file else ())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings(CommonSettings):
+class ServerSettings(CommonSettings, Guarded):
     """What only the server has."""
 
     listen: Address = setting(
@@ -98,6 +121,9 @@ class ServerSettings(CommonSettings):
     )
     auth: tuple[AuthItem, ...] = setting(
         "", "POG_AUTH_*", AUTH, (), "Who may use the server: items of `pog auth new`. Without any, everybody."
+    )
+    auth_file: ItemFile | None = setting(
+        "--auth-file", "POG_AUTH_FILE", ITEM_FILE, None, "More items, one a line; read again at SIGHUP."
     )
     grpc_and_http_mux: bool = setting(
         "--grpc-and-http-mux", "GRPC_AND_HTTP_MUX", values.BOOL, True, "Serve pages beside gRPC; 0 is gRPC only."
@@ -134,7 +160,7 @@ class ServerSettings(CommonSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClientSettings(CommonSettings):
+class ClientSettings(CommonSettings, Guarded):
     """What only the client has."""
 
     server_addr: Address = field(metadata=required("--server-addr", "SERVER_ADDR", values.SERVER, "The server."))
@@ -155,6 +181,9 @@ class ClientSettings(CommonSettings):
     pog_auth: Login | None = setting("", "CLIENT_POG_AUTH", OPTIONAL_LOGIN, None, "Who we are to the server.")
     auth: tuple[AuthItem, ...] = setting(
         "", "CLIENT_AUTH_*", AUTH, (), "Who may use the client: items of `pog auth new`. Without any, everybody."
+    )
+    auth_file: ItemFile | None = setting(
+        "--auth-file", "CLIENT_AUTH_FILE", ITEM_FILE, None, "More items, one a line; read again at SIGHUP."
     )
     mux_server_metrics: bool = setting(
         "--mux-server-metrics",

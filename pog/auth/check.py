@@ -69,16 +69,21 @@ class Authenticator:
     ) -> None:
         """`prefix` is the one of the variables that hold the items; it names them in the metrics."""
         self._now = now
+        self._prefix = prefix
         self._metrics = metrics
         self._key = os.urandom(32)
+        self._pool: ThreadPoolExecutor | None = None
+        self.replace(items)
+
+    def replace(self, items: Sequence[AuthItem]) -> None:
+        """From now on these items count; nothing that passed or is being checked by others is remembered."""
         # Under a keyed digest too, so that the time of the look-up says nothing about the name. The first item counts.
         self._items = {self._digest(item.name.encode()): item for item in reversed(items)}
         self._highest_cost = max((item.cost for item in items), default=0)
         self._remembered: dict[bytes, tuple[str, float]] = {}
         self._running: dict[bytes, asyncio.Future[str | None]] = {}
-        self._pool: ThreadPoolExecutor | None = None
         if items:
-            metrics.auth_expiry(prefix, min(item.expires for item in items))
+            self._metrics.auth_expiry(self._prefix, min(item.expires for item in items))
 
     @property
     def is_open(self) -> bool:
@@ -102,8 +107,10 @@ class Authenticator:
             return user
         if not authorization:
             raise AuthError(missing=True)
-        login = parse_basic(authorization)
+        login, items = parse_basic(authorization), self._items
         passed = await asyncio.shield(self._run(authorization, *login)) if login else None
+        if self._items is not items:
+            return await self.check(authorization)
         if passed is None:
             self._metrics.auth_failures.inc()
             raise AuthError
@@ -143,6 +150,8 @@ class Authenticator:
         return None
 
     def _done(self, digest: bytes, item: AuthItem | None, done: asyncio.Future[str | None]) -> None:
+        if self._running.get(digest) is not done:
+            return  # the items are others now
         del self._running[digest]
         if done.cancelled() or done.exception() or done.result() is None or item is None:
             return

@@ -3,6 +3,9 @@
     POG_AUTH_ILYA={"name":"ilya","hash":"$2a$10$...","exp_date":"2035-11-12T05:22:05Z"}
 
 `hash` is bcrypt's, `exp_date` is RFC 3339. Of two items with one name the first counts, as in the original.
+
+Items may also be lines of a file, which is read again at SIGHUP; empty lines and those that begin with # are passed
+over. The variable that names it, POG_AUTH_FILE, could be the one of an item too: what begins with { is an item.
 """
 
 import json
@@ -78,11 +81,58 @@ def parse_items(prefix: str, environ: Mapping[str, str]) -> tuple[AuthItem, ...]
     for variable, text in environ.items():
         if not variable.startswith(prefix) or not text:
             continue
+        if variable == f"{prefix}FILE" and not _is_item(text):
+            continue
         try:
             items.append(parse_item(text))
         except ValueError as error:
             raise SettingsError(variable, f"must be {ITEM.form}: {error}") from None
     return tuple(items)
+
+
+def _is_item(text: str) -> bool:
+    return text.lstrip().startswith("{")
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFile:
+    """A file of items, as it was when it was read."""
+
+    path: str
+    items: tuple[AuthItem, ...]
+
+    @classmethod
+    def read(cls, path: str) -> "ItemFile":
+        """Raises SettingsError, which names the file and the line.
+
+        A file without items is an error too: a server or client without any would be open to everybody, and a file that
+        is being written may be empty for a moment.
+        """
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines = [line.strip() for line in file]
+        except OSError as error:
+            raise SettingsError(path, f"cannot be read: {error.strerror}") from None
+        except ValueError:
+            raise SettingsError(path, "must be text in UTF-8") from None
+        items = []
+        for number, line in enumerate(lines, 1):
+            if line and not line.startswith("#"):
+                try:
+                    items.append(parse_item(line))
+                except ValueError as error:
+                    raise SettingsError(f"{path}, line {number}", f"must be {ITEM.form}: {error}") from None
+        if not items:
+            raise SettingsError(path, "must hold at least one item, a line each; without any everybody could pass")
+        return cls(path, tuple(items))
+
+    def __str__(self) -> str:
+        return self.path
+
+
+ITEM_FILE: Kind[ItemFile | None] = Kind(
+    "PATH", "the path of a file of auth items", lambda text: None if _is_item(text) else ItemFile.read(text)
+)
 
 
 def new_item(name: str, password: str, ttl: float, *, cost: int = COST, now: datetime | None = None) -> str:

@@ -13,6 +13,7 @@ from pog.client.pages import Pages
 from pog.client.users import Users
 from pog.memory import keep_freed_memory
 from pog.metrics import Metrics
+from pog.reload import reload_auth
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,11 +37,12 @@ async def run(settings: ClientSettings, *, shutdown: asyncio.Event, started: Cal
         settings.access_log, role="client", style=settings.log_format, on_dropped=metrics.log_dropped.inc
     )
     pages = Pages(metrics, exit if settings.mux_server_metrics else None)
-    authenticator = Authenticator(settings.auth, "CLIENT_AUTH_", metrics)
+    authenticator = Authenticator(settings.auth_items, "CLIENT_AUTH_", metrics)
     users = Users(settings, exit, pages, authenticator, metrics, log_of_tunnels)
     if settings.pog_auth is not None:
         log.info("using client-server auth %s", settings.pog_auth)
     metrics.start()
+    forget = reload_auth(settings, authenticator)
     try:
         address = await users.listener.listen(settings.listen)
         exit.start()
@@ -55,5 +57,6 @@ async def run(settings: ClientSettings, *, shutdown: asyncio.Event, started: Cal
         await users.listener.close()
         await users.drain(0)
         await exit.close()
+        forget()
         authenticator.close()
         metrics.close()

@@ -17,6 +17,7 @@ from pog.auth.check import Authenticator
 from pog.egress import EgressPolicy
 from pog.errors import AuthError
 from pog.metrics import Metrics
+from pog.reload import reload_auth
 from pog.server.dial import Dialler
 from pog.server.health import Health
 from pog.server.proxy import HTTPProxy, current_user
@@ -47,9 +48,10 @@ class Core:
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.metrics = Metrics("server", settings)
-        self.auth = Authenticator(settings.auth, "POG_AUTH_", self.metrics)
+        self.auth = Authenticator(settings.auth_items, "POG_AUTH_", self.metrics)
         self.draining = False
         self._drain: asyncio.Task[None] | None = None
+        self._forget: Callable[[], None] = lambda: None
         dialler = Dialler(EgressPolicy(settings.egress_allow), settings.dial_timeout)
         tunnels = AccessLog(settings.access_log, style=settings.log_format, on_dropped=self.metrics.log_dropped.inc)
         self.proxy = HTTPProxy(settings, dialler, self.metrics, tunnels)
@@ -60,7 +62,7 @@ class Core:
 
     def _stacks(self) -> list[IServable]:
         """Stacks show who talks to whom, so a stranger gets them only where that was asked for by name."""
-        served = bool(self.settings.auth) if self.settings.stacks is None else self.settings.stacks
+        served = bool(self.settings.auth_items) if self.settings.stacks is None else self.settings.stacks
         return [GoroutineStacks()] if served else []
 
     def _mapping(self, services: list[IServable]) -> dict[str, Handler]:
@@ -139,16 +141,18 @@ class Core:
     def start(self) -> None:
         """Begins what goes on beside the calls, in the running event loop."""
         self.metrics.start()
+        self._forget = reload_auth(self.settings, self.auth)
 
     def close(self) -> None:
         """Gives back what outlives the calls: the threads that check passwords, and the watch of the loop."""
+        self._forget()
         self.auth.close()
         self.metrics.close()
 
 
 def warn_if_open(settings: ServerSettings) -> None:
     """Contract 7: an open server says so loudly."""
-    if not settings.auth and not settings.listen.is_loopback:
+    if not settings.auth_items and not settings.listen.is_loopback:
         log.warning(
             "OPEN PROXY: no POG_AUTH_* is set and %s is not loopback: whoever reaches it may use it", settings.listen
         )

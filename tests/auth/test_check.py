@@ -286,3 +286,38 @@ def test_a_remembered_check_costs_microseconds(metrics: Metrics) -> None:
     best = min(timeit.repeat(lambda: auth.check_nowait(good), number=rounds, repeat=5)) / rounds
     # It is about 2 µs; the margin is for a busy machine.
     assert best < 50e-6
+
+
+def test_other_items_count_at_once(metrics: Metrics) -> None:
+    auth = Authenticator([item("ilya"), item("anna")], "POG_AUTH_", metrics, now=Clock())
+    good = [basic(name, "right") for name in ("ilya", "anna", "nina")]
+
+    async def test() -> None:
+        await auth.check(good[0])
+        auth.replace([item("anna"), item("nina", days=9)])
+        assert auth.check_nowait(good[0]) is None
+        with pytest.raises(AuthError):
+            await auth.check(good[0])
+        assert [await auth.check(each) for each in good[1:]] == ["anna", "nina"]
+
+    run(auth, test())
+    expiry = metrics.registry.get_sample_value("auth_item_earliest_expiry", {"name": "POG_AUTH_"})
+    assert expiry == (NOW + timedelta(days=1)).timestamp()
+
+
+def test_a_check_under_way_is_made_again_when_the_items_change(metrics: Metrics, runs: Runs) -> None:
+    """Who was removed does not slip in, who was added is not turned away."""
+    auth = Authenticator([item("ilya"), item("anna")], "POG_AUTH_", metrics, now=Clock())
+
+    async def test() -> None:
+        runs.gate.clear()
+        removed, added = (asyncio.create_task(auth.check(basic(name, "right"))) for name in ("ilya", "nina"))
+        await asyncio.sleep(0)
+        auth.replace([item("nina")])
+        runs.gate.set()
+        assert await added == "nina"
+        with pytest.raises(AuthError):
+            await removed
+
+    run(auth, test())
+    assert len(auth._remembered) == 1

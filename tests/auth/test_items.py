@@ -1,13 +1,15 @@
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pog.auth.items import ITEM, AuthItem, new_item, parse_item, parse_items
+from pog.auth.items import ITEM, AuthItem, ItemFile, new_item, parse_item, parse_items
 from pog.errors import SettingsError
+from pog.settings import ClientSettings, ServerSettings, load
 
 HASH = "$2a$10$oiV27ssmxy3ihPYA4w.rIOAH2eUQOnwCXoHL4PKXSZz2goKvL.Nwq"
 ITEM_FROM_GO = f'{{"name":"pog-client","hash":"{HASH}","exp_date":"2035-11-12T05:22:05Z"}}'
@@ -108,3 +110,43 @@ def test_items_that_could_never_pass_are_not_made(name: str, password: str, prob
     with pytest.raises(SettingsError, match=problem) as caught:
         new_item(name, password, 1.0, cost=4)
     assert password not in str(caught.value) or password == "pw"
+
+
+def test_a_file_of_items(tmp_path: Path) -> None:
+    path = tmp_path / "items"
+    path.write_text(f"# who may pass\n\n{item(name='a')}\r\n  {item(name='b')}  \n#{item(name='c')}")
+    assert [each.name for each in ItemFile.read(str(path)).items] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", ": must hold at least one item"),
+        (b"# nobody\n\n", ": must hold at least one item"),
+        (b"\n" + item(hash="s3cret").encode(), ", line 2: must be an auth item"),
+        (b'{"name":', ", line 1: must be an auth item"),
+        (b"\xff\xfe", ": must be text in UTF-8"),
+        (None, ": cannot be read: No such file or directory"),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    path = tmp_path / "items"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        ItemFile.read(str(path))
+    assert str(caught.value).startswith(f"{path}{problem}")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("prefix", ["POG_AUTH_", "CLIENT_AUTH_"])
+def test_the_variable_of_the_file_may_hold_the_item_of_a_user_called_file(tmp_path: Path, prefix: str) -> None:
+    path = tmp_path / "items"
+    path.write_text(item(name="b"))
+    cls: type[ServerSettings] | type[ClientSettings] = ServerSettings if prefix == "POG_AUTH_" else ClientSettings
+    variable, others = f"{prefix}FILE", {"SERVER_ADDR": "a:1", f"{prefix}A": item(name="a")}
+    for text, names in ((str(path), ["a", "b"]), (item(name="file"), ["a", "file"]), ("", ["a"])):
+        settings = load(cls, others | {variable: text}, {})
+        assert [each.name for each in settings.auth_items] == names
+    with pytest.raises(SettingsError, match=f"^{variable}: must be the path of a file of auth items: /nowhere: "):
+        load(cls, others | {variable: "/nowhere"}, {})

@@ -1,0 +1,63 @@
+"""SIGHUP: what was read from files is read again, without touching what goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pog.auth.items import ItemFile
+from pog.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pog.auth.check import Authenticator
+    from pog.settings import Guarded
+
+log = logging.getLogger("pog")
+
+# Of every role in this process: a process has one handler for a signal, and `pog up` has two roles.
+_readers: list[Callable[[], None]] = []
+
+
+def reload_auth(settings: Guarded, authenticator: Authenticator) -> Callable[[], None]:
+    """Reads the file of auth items again at every SIGHUP, until the returned function is called. Needs a running loop.
+
+    A file that cannot be used changes nothing. A program without a file goes on too, unless a terminal sends the
+    signal: its window was closed.
+    """
+
+    def read() -> None:
+        if settings.auth_file is None:
+            log.info("SIGHUP: there is no file of auth items to read again")
+            return
+        try:
+            file = ItemFile.read(settings.auth_file.path)
+        except SettingsError as error:
+            log.error("SIGHUP: the auth items stay as they were: %s", error)
+            return
+        authenticator.replace(settings.auth + file.items)
+        log.info("SIGHUP: %d auth items from %s, %d from variables", len(file.items), file, len(settings.auth))
+
+    if settings.auth_file is None and sys.stdin is not None and sys.stdin.isatty():
+        return lambda: None
+    _readers.append(read)
+    # Not outside of the main thread, and not on Windows.
+    with suppress(RuntimeError, ValueError, NotImplementedError, AttributeError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_all)
+    return lambda: _forget(read)
+
+
+def _read_all() -> None:
+    for read in [*_readers]:
+        read()
+
+
+def _forget(read: Callable[[], None]) -> None:
+    """The handler stays: while the program drains a SIGHUP must not end it."""
+    with suppress(ValueError):
+        _readers.remove(read)
