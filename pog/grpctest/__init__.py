@@ -3,7 +3,8 @@
     async with grpctest.serve(Greeter()) as sc:
         reply = await GreeterStub(sc.channel).SayHello(HelloRequest(name="Ilya"))
 
-serve       starts grpclib services over a real TCP connection, in memory, over TLS, or as pog serves them (Transport)
+serve       starts grpclib services over a real TCP connection, in memory, over TLS, or as pog serves them (Transport);
+            serve_in_thread is the same for tests that block
 Faults      what goes wrong on the way to the client: latency, resets, GOAWAY, few streams, shut windows, bare statuses
 front       the same faults on the way to any other server
 LeftRunning what `serve` raises when something of the services outlives it
@@ -15,16 +16,18 @@ from pog.grpctest.faults import Faults
 from pog.grpctest.front import front
 from pog.grpctest.leftovers import LeftRunning
 from pog.grpctest.serving import ServerFactory, Serving, serve
+from pog.grpctest.threads import serve_in_thread
 from pog.grpctest.transports import MissingExtra, Service, Transport
 
 __all__ = [
     "Faults",
     "LeftRunning",
     "MissingExtra",
-    "Service",
     "ServerFactory",
+    "Service",
     "Serving",
     "Transport",
     "front",
     "serve",
+    "serve_in_thread",
 ]

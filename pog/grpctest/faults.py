@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ _NO_ERROR = 0
 class Faults:
     """Handed to `serve` or `front`; without values it does nothing until a method is called or a value is set.
 
-    `latency` and `trailers_only` may be changed at any time. The other values are those of new connections.
+    `latency` and `trailers_only` may be changed at any time. The other values are those of new connections. `go_away`
+    and `reset` may be called from any thread.
     """
 
     latency: float = 0.0
@@ -40,6 +42,7 @@ class Faults:
     """Connections that clients have made so far."""
 
     _links: set[Link] = field(default_factory=set, init=False, repr=False)
+    _waiters: list[asyncio.Future[None]] = field(default_factory=list, init=False, repr=False)
 
     def go_away(self, code: int = _NO_ERROR, *, last_stream: int | None = None) -> None:
         """Sends GOAWAY on every connection that is open.
@@ -47,9 +50,24 @@ class Faults:
         Streams up to `last_stream` go on, by default all that there are; those above it reach the server no more.
         """
         for link in [*self._links]:
-            link.go_away(code, last_stream)
+            link.soon(link.go_away, code, last_stream)
 
     def reset(self) -> None:
         """Resets every connection that is open."""
         for link in [*self._links]:
-            link.reset()
+            link.soon(link.reset)
+
+    async def connected(self, count: int) -> None:
+        """Waits until clients have made so many connections, from the first one on. For the loop of the server."""
+        while self.connections < count:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    def _connected(self, link: Link) -> None:
+        self.connections += 1
+        self._links.add(link)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -8,6 +8,7 @@ import os
 import sys
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import grpclib
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 _LIBRARIES = (os.path.dirname(asyncio.__file__), os.path.dirname(grpclib.__file__))
 
 _owner: ContextVar[object] = ContextVar("pog.grpctest.owner")
+_call: ContextVar[str] = ContextVar("pog.grpctest.call")
+# The coroutines of services by the tasks of their calls: some servers' own coroutines do not show what they wait for.
+_handlers: WeakKeyDictionary[asyncio.Task[Any], Any] = WeakKeyDictionary()
 
 
 class LeftRunning(AssertionError):
@@ -64,6 +68,21 @@ def owned_context(owner: object) -> Context:
     return context
 
 
+def begin_call(path: str, handler: object) -> None:
+    """To be called in the task of a call: it is known by the path and by what the handler does, and the tasks that it
+    starts as the service's."""
+    _call.set(path)
+    task = asyncio.current_task()
+    assert task is not None
+    task.set_name(path)
+    _handlers[task] = handler
+
+
+def of_services(tasks: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Those among the tasks that are calls, or that calls have started."""
+    return {task for task in tasks if _call in _context_of(task)}
+
+
 def owned_tasks(owner: object, loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[Any]]:
     """The owner's tasks that are not done."""
     return {task for task in asyncio.all_tasks(loop) if _context_of(task).get(_owner) is owner}
@@ -109,7 +128,7 @@ class NewTasks:
 
 def describe(task: asyncio.Task[Any]) -> str:
     """A task in one line: its name, what it runs, and where that waits."""
-    coroutine: Any = task.get_coro()
+    coroutine: Any = _handlers.get(task, task.get_coro())
     name = getattr(coroutine, "__qualname__", repr(coroutine))
     return f"task {task.get_name()}: {name}{_place(coroutine)}"
 

@@ -43,6 +43,17 @@ class Link:
         # What the client said before the server was there: uvloop delivers some of it in spite of pause_reading.
         self._early: list[bytes] = []
 
+    def soon(self, action: Callable[..., None], *arguments: object) -> None:
+        """Does it now, or in the loop's thread where this is another one."""
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
+            action(*arguments)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(action, *arguments)
+
     def go_away(self, code: int, last_stream: int | None) -> None:
         self._way_down.put(partial(self._write_down, self._tamper.go_away(code, last_stream)))
 
@@ -62,8 +73,7 @@ class Link:
         assert self.client.transport is not None
         self._live.add(self.client, "a connection of a client")
         self.client.transport.pause_reading()
-        self._faults.connections += 1
-        self._faults._links.add(self)
+        self._faults._connected(self)
         self._dial = self._loop.create_task(self._reach_server(), name="grpctest dial")
         self._live.add(self._dial, "a connection that is being made")
         self._dial.add_done_callback(self._live.remove)

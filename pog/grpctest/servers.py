@@ -9,7 +9,7 @@ import grpclib.server
 from grpclib.exceptions import GRPCError
 
 from pog.grpctest.front import END, LOOPBACK
-from pog.grpctest.leftovers import Live
+from pog.grpctest.leftovers import Live, begin_call
 from pog.grpctest.memory import join
 from pog.grpctest.watched import Watched
 from pog.listen import listening_socket
@@ -44,12 +44,10 @@ class Mapping:
 
     def _judged(self, path: str, serve: Callable[[Any], Any]) -> Callable[[Any], Any]:
         async def call(stream: grpclib.server.Stream[Any, Any]) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            task.set_name(path)
             if self._faults is not None and (status := self._faults.trailers_only) is not None:
                 raise GRPCError(status.status, status.message, status.details)
-            await serve(stream)
+            begin_call(path, handler := serve(stream))
+            await handler
 
         return call
 
@@ -71,7 +69,7 @@ class GrpclibServer:
         """A connection in memory."""
         return join(factory(), self.protocol(), self._context)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Cancels the calls."""
         for watched in self._live:
             watched.inner.handler.close()
@@ -102,7 +100,7 @@ class AppServer:
     async def connect(self, factory: Factory) -> object:
         return await asyncio.get_running_loop().create_connection(factory, self.address.host, self.address.port)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         self._ending.set()
 
     async def close(self) -> list[str]:

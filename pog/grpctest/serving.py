@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pog.grpctest.channel import WatchedChannel
 from pog.grpctest.front import END, LOOPBACK, Links
-from pog.grpctest.leftovers import LeftRunning, Live, describe, owned_context, owned_tasks
+from pog.grpctest.leftovers import LeftRunning, Live, describe, of_services, owned_context, owned_tasks
 from pog.grpctest.memory import NOWHERE, join
 from pog.grpctest.servers import AppServer, GrpclibServer, Mapping
 from pog.grpctest.tls import throw_away
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from grpclib.client import Channel
 
     from pog.grpctest.faults import Faults
+    from pog.grpctest.grpcio_server import GrpcioServer
     from pog.grpctest.transports import Service
 
 P = TypeVar("P", bound=asyncio.Protocol)
@@ -79,7 +80,7 @@ class Serving:
         self._context = owned_context(self)
         self._live = Live()
         self._address: Address | None = None
-        self._server: GrpclibServer | AppServer | None = None
+        self._server: GrpclibServer | AppServer | GrpcioServer | None = None
         self._links: Links | None = None
         self._listener: asyncio.Server | None = None
         self._accept: Callable[[], asyncio.Protocol] | None = None
@@ -141,6 +142,10 @@ class Serving:
         if self.transport is Transport.APP:
             self._server = app = AppServer(mapping, 0 if self.faults else port)
             self._address = app.address
+        elif self.transport is Transport.GRPCIO:
+            self._server = grpcio = _grpcio_server(mapping, 0 if self.faults else port)
+            await grpcio.start()
+            self._address = grpcio.address
         else:
             self._server = server = GrpclibServer(mapping, self._context)
             self._accept = server.protocol
@@ -162,7 +167,7 @@ class Serving:
             self._listener.close()
         left = await self._links.close() if self._links is not None else []
         if self._server is not None:
-            self._server.stop()
+            await self._server.stop()
             left += await self._end_tasks()
             left += await self._server.close()
         if self._listener is not None and not left:
@@ -170,8 +175,10 @@ class Serving:
         return left + await self._live.gone(END)
 
     async def _end_tasks(self) -> list[str]:
+        """What a service does not end is cancelled. The server's own tasks end with the service's, or not at all."""
         await self._wait_for_tasks(END)
         tasks = owned_tasks(self, self._loop)
+        tasks = of_services(tasks) or tasks
         names = sorted(map(describe, tasks))
         for task in tasks:
             task.cancel()
@@ -182,3 +189,11 @@ class Serving:
         deadline = self._loop.time() + seconds
         while (tasks := owned_tasks(self, self._loop)) and (left := deadline - self._loop.time()) > 0:
             await asyncio.wait(tasks, timeout=left)
+
+
+def _grpcio_server(mapping: Mapping, port: int) -> GrpcioServer:
+    try:
+        from pog.grpctest.grpcio_server import GrpcioServer
+    except ImportError:
+        raise MissingExtra("The transport 'grpcio'", "grpcio", "grpcio") from None
+    return GrpcioServer(mapping.__mapping__(), port)

@@ -24,6 +24,9 @@ class Transport(enum.StrEnum):
     APP = "app"
     """As pog serves: an ASGI app on Hypercorn, whose HTTP/2 is pog's own."""
 
+    GRPCIO = "grpcio"
+    """grpcio's server, which shares no code with the others: for clients under test."""
+
 
 class Service(Protocol):
     """What grpclib's generated base classes are."""

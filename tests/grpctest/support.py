@@ -34,10 +34,8 @@ REQUEST = [
 def run(
     test: Callable[[], Awaitable[None]],
     loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
-    *,
-    noisy: bool = False,
 ) -> None:
-    """Runs `test`; nothing that it started may be left, and the loop may have caught no exception unless `noisy`."""
+    """Runs `test`; nothing that it started may be left, and the loop may have caught no exception."""
     caught: list[dict[str, Any]] = []
 
     async def main() -> None:
@@ -50,7 +48,7 @@ def run(
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(main())
-    assert noisy or caught == [], caught
+    assert caught == [], caught
 
 
 async def session(sc: Serving) -> Session:

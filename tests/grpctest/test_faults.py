@@ -263,3 +263,18 @@ def test_the_server_behind_is_not_there() -> None:
 def _host_port(address: object) -> tuple[str, int]:
     host, _, port = str(address).rpartition(":")
     return host, int(port)
+
+
+def test_waiting_for_connections() -> None:
+    async def test() -> None:
+        faults = Faults()
+        async with serve(Echo(), faults=faults) as sc:
+            waits = asyncio.create_task(faults.connected(2))
+            await say(sc.channel)
+            assert not waits.done()
+            client = await session(sc)
+            await waits
+            await faults.connected(1)
+        await client.closed
+
+    run(test)

@@ -45,7 +45,7 @@ async def test_channel(grpc_channel: Channel) -> None:
     assert reply.status == reply.SERVING
 
 
-@pytest.mark.grpc_transport(*grpctest.Transport)
+@pytest.mark.grpc_transport("tcp", "memory", "tls", "app")
 async def test_server(grpc_server: grpctest.ServerFactory) -> None:
     async with grpc_server(Health(), faults=grpctest.Faults(latency=0.001)) as sc:
         reply = await HealthStub(sc.channel).Check(HealthCheckRequest())
