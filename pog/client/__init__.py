@@ -1,10 +1,14 @@
-"""The client: takes the connections of the user's programs and carries each through one tunnel to the server.
+"""The client: takes the connections of the users' programs and carries each through one tunnel to the server.
 
 app        wiring and lifetime
-listener   accepts the users' connections
-handler    one user's connection, from its first byte until the relay takes over
-exit       one server as the client sees it: how to connect to it and how to open a tunnel through it
-pool       the connections to one exit: how many, which one next, when to dial again
-call       the gRPC handshake of one tunnel
+listener   accepts the users' connections, up to a limit
+users      all of these connections, and what they share
+handler    one of them, from its first byte until the relay takes over
+exit       one server as the client sees it: tunnels through it, and its pages
+opening    one tunnel on its way: which connection, and once more when nothing came back
+call       the gRPC call of a tunnel until the server's answer
+pool       the connections to one exit: how many, which one next, when to dial again (backoff)
+connect    opens one of them: addresses, TLS, SETTINGS
 pages      what the client's own port shows to a browser or a Prometheus
+probe      asks a server for its health and its stacks
 """
