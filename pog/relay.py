@@ -60,7 +60,8 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a relay ended; the counts are bytes that arrived from either end."""
+    """How a relay ended, and which side made it end: of two that were done, the first. The counts are bytes that
+    arrived from either end."""
 
     reason: Reason
     side: Side
@@ -208,7 +209,7 @@ class Relay:
             return
         other = end.other
         if other.ended or not other.transport.can_write_eof():
-            self._close(end.side)
+            self._close(other.side if other.ended else end.side)
             return
         if not other.transport.is_closing():
             other.transport.write_eof()

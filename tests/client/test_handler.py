@@ -40,7 +40,7 @@ def test_a_tunnel_from_the_first_byte_to_the_last() -> None:
             assert tunnel.closed
             assert here.metric("tunnelling_connections_total") == 0
             assert here.metric("tunnels_opened_total") == 1
-            assert here.metric("tunnels_ended_total", by="server", reason="done") == 1
+            assert here.metric("tunnels_ended_total", by="user", reason="done") == 1
             assert here.metric("tunnel_bytes_total", direction="up") == 4
             assert here.metric("tunnel_bytes_total", direction="down") == 7
             run_ok = {"grpc_client_method": "HTTPProxy/Run", "grpc_client_status": "OK"}
