@@ -2,13 +2,13 @@
 
 import hashlib
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import grpc
 import pytest
+from grpclib.const import Status
 
+from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectResponse, HTTPError, Packet
 from tests.helpers import original, pog
 from tests.helpers.origin import Origins, blocks, digest, echo, sink, source, unused_port
@@ -19,10 +19,10 @@ CONNECTED = Packet(connect_response=ConnectResponse())
 
 
 @contextmanager
-def through(run: original.Run, env: dict[str, str] | None = None) -> Iterator[pog.End]:
-    """A client of a server with the given handler."""
-    with original.serving(run) as address:
-        client = pog.client(address, env)
+def through(service: HTTPProxyBase, env: dict[str, str] | None = None) -> Iterator[pog.End]:
+    """A client of a server with the given service."""
+    with original.serving(service) as sc:
+        client = pog.client(str(sc.address), env)
         with client.program:
             yield client
 
@@ -34,7 +34,7 @@ def behaviour() -> original.Original:
 
 @pytest.fixture(scope="module")
 def client(behaviour: original.Original) -> Iterator[pog.End]:
-    with through(behaviour.run, {"CLIENT_POG_AUTH": "ilya:pw"}) as end:
+    with through(behaviour, {"CLIENT_POG_AUTH": "ilya:pw"}) as end:
         yield end
 
 
@@ -85,8 +85,8 @@ def test_a_destination_that_refuses(client: pog.End) -> None:
         assert "refused" in answer.body
 
 
-def check_answer(run: original.Run, status: int, text: str) -> Answer:
-    with through(run) as end, connect(end.address, "127.0.0.1:1") as answer:
+def check_answer(service: HTTPProxyBase, status: int, text: str) -> Answer:
+    with through(service) as end, connect(end.address, "127.0.0.1:1") as answer:
         assert answer.status == status, answer.head
         assert text in answer.fields["x-proxy-over-grpc-error"]
         assert text in answer.body
@@ -97,14 +97,14 @@ def check_answer(run: original.Run, status: int, text: str) -> Answer:
 @pytest.mark.parametrize(
     ("code", "status"),
     [
-        (grpc.StatusCode.UNAVAILABLE, 503),
-        (grpc.StatusCode.UNAUTHENTICATED, 503),
-        (grpc.StatusCode.FAILED_PRECONDITION, 500),
-        (grpc.StatusCode.UNIMPLEMENTED, 500),
-        (grpc.StatusCode.INTERNAL, 500),
+        (Status.UNAVAILABLE, 503),
+        (Status.UNAUTHENTICATED, 503),
+        (Status.FAILED_PRECONDITION, 500),
+        (Status.UNIMPLEMENTED, 500),
+        (Status.INTERNAL, 500),
     ],
 )
-def test_a_status_instead_of_an_answer(code: grpc.StatusCode, status: int) -> None:
+def test_a_status_instead_of_an_answer(code: Status, status: int) -> None:
     check_answer(original.failing(code, "the reason"), status, "the reason")
 
 
@@ -137,8 +137,8 @@ def test_a_wrong_first_packet(packets: list[Packet]) -> None:
 @pytest.mark.parametrize("packet", [Packet(), CONNECTED], ids=["unknown", "connect_response"])
 def test_a_wrong_packet_inside_a_tunnel(packet: Packet) -> None:
     """The tunnel ends with a reset: what came is not all there was."""
-    run = original.answering(CONNECTED, Packet(payload=b"abc"), packet, Packet(payload=b"never"))
-    with through(run) as end, connect(end.address, "127.0.0.1:1") as tunnel:
+    service = original.answering(CONNECTED, Packet(payload=b"abc"), packet, Packet(payload=b"never"))
+    with through(service) as end, connect(end.address, "127.0.0.1:1") as tunnel:
         assert tunnel.status == 200
         with pytest.raises(ConnectionResetError):
             assert b"never" not in tunnel.receive_all()
@@ -146,16 +146,16 @@ def test_a_wrong_packet_inside_a_tunnel(packet: Packet) -> None:
 
 
 def test_an_error_inside_a_tunnel() -> None:
-    run = original.failing(grpc.StatusCode.UNAVAILABLE, "gone", CONNECTED, Packet(payload=b"abc"))
-    with through(run) as end, connect(end.address, "127.0.0.1:1") as tunnel:
+    service = original.failing(Status.UNAVAILABLE, "gone", CONNECTED, Packet(payload=b"abc"))
+    with through(service) as end, connect(end.address, "127.0.0.1:1") as tunnel:
         with pytest.raises(ConnectionResetError):
             tunnel.receive_all()
         eventually(lambda: check_at_rest(end, 0))
 
 
 def test_an_empty_payload_is_no_end(origins: Origins) -> None:
-    run = original.answering(CONNECTED, Packet(payload=b""), Packet(payload=b"abc"), Packet(payload=b""))
-    with through(run) as end, connect(end.address, "127.0.0.1:1") as tunnel:
+    service = original.answering(CONNECTED, Packet(payload=b""), Packet(payload=b"abc"), Packet(payload=b""))
+    with through(service) as end, connect(end.address, "127.0.0.1:1") as tunnel:
         assert tunnel.receive_all() == b"abc"
 
 
@@ -171,13 +171,7 @@ def test_a_packet_of_almost_4_mib() -> None:
 def test_a_server_that_never_answers() -> None:
     """The dial of the original ends after ten seconds at the latest; the user may go before."""
 
-    def run(packets: Iterator[Packet], context: grpc.ServicerContext) -> Iterator[Packet]:
-        next(packets)
-        while context.is_active():
-            time.sleep(0.01)
-        return iter(())
-
-    with through(run) as end:
+    with through(original.Silent()) as end:
         with pytest.raises(TimeoutError):
             answer_within(end, 0.3)
         eventually(lambda: check_at_rest(end, 0))

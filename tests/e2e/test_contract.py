@@ -5,6 +5,7 @@ from datetime import datetime
 
 import pytest
 
+from pog.grpctest import serve_in_thread
 from tests.conftest import Pair
 from tests.helpers import original, pog
 from tests.helpers.items import expiry, item
@@ -169,13 +170,21 @@ def test_a_malformed_setting_stops_the_start(command: str, env: dict[str, str], 
 
 def test_authority(origins: Origins) -> None:
     """SERVER_HOST is the :authority; without it SERVER_ADDR is."""
-    behaviour = original.Original()
-    with original.serving(behaviour.run) as address:
+    authorities: list[str] = []
+
+    class Looking(original.Original):
+        async def Run(self, stream: original.Call) -> None:
+            authorities.append(dict(stream._stream.headers or ())[":authority"])
+            await super().Run(stream)
+
+    # On the app, whose streams keep the head as it came.
+    with serve_in_thread(Looking(), transport="app") as sc:
+        address = str(sc.address)
         for env, expected in (({"SERVER_HOST": "pog.example:443"}, "pog.example:443"), ({}, address)):
             client = pog.client(address, env)
             with client.program, connect(client.address, origins.start(echo).host_port) as tunnel:
                 assert tunnel.status == 200
-            assert behaviour.authorities.pop() == expected
+            assert authorities.pop() == expected
 
 
 def test_the_port_is_taken(pair: Pair) -> None:

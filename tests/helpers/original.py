@@ -1,112 +1,109 @@
-"""A server that behaves as the Go original (grpcproxy/server.go and api.go), on grpcio; and one that misbehaves."""
+"""A server that behaves as the Go original (grpcproxy/server.go and api.go), and one that misbehaves.
+
+They are run by pog.grpctest on grpcio's server, so that nothing of ours answers our client.
+"""
 
 from __future__ import annotations
 
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+import asyncio
+import os
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
-import grpc
+import grpclib.server
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 
+from pog.grpctest import Serving, serve_in_thread
+from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectResponse, HTTPError, Packet
 
-Run = Callable[[Iterator[Packet], Any], Iterator[Packet]]
+Call = grpclib.server.Stream[Packet, Packet]
+
 # io.Copy's buffer.
 _CHUNK = 32 << 10
 
 
+def serving(service: HTTPProxyBase) -> AbstractContextManager[Serving]:
+    """Serves on a free port."""
+    return serve_in_thread(service, transport="grpcio")
+
+
 @dataclass(slots=True)
-class Original:
+class Original(HTTPProxyBase):
     """The original's handler: no half-close, an error at the first packet that it does not know."""
 
     metadata: list[dict[str, str]] = field(default_factory=list)
-    authorities: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
-    def run(self, packets: Iterator[Packet], context: Any) -> Iterator[Packet]:
-        self.metadata.append({key: value for key, value in context.invocation_metadata() if isinstance(value, str)})
-        # grpcio has no public name for the :authority of a call.
-        self.authorities.append(context._rpc_event.call_details.host.decode())
-        first = next(packets)
-        if first.WhichOneof("union") != "connect_request":
+    async def Run(self, stream: Call) -> None:
+        assert stream.metadata is not None
+        self.metadata.append({key: value for key, value in stream.metadata.items() if isinstance(value, str)})
+        first = await stream.recv_message()
+        if first is None or first.WhichOneof("union") != "connect_request":
             self.faults.append(f"first packet: {first}")
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"got wrong packet type: {first}")
+            raise GRPCError(Status.FAILED_PRECONDITION, f"got wrong packet type: {first}")
         host, _, port = first.connect_request.host_port.rpartition(":")
         try:
-            conn = socket.create_connection((host.strip("[]"), int(port)), 10)
+            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
         except OSError as error:
             # The handler returns Go's dial error, which grpc-go makes UNKNOWN.
-            yield Packet(connect_response=ConnectResponse(error=HTTPError(status_code=503, error=str(error))))
-            context.abort(grpc.StatusCode.UNKNOWN, str(error))
-        conn.settimeout(None)
-        up = threading.Thread(target=self._up, args=(packets, conn), name="up", daemon=True)
+            reason = f"dial tcp {host}:{port}: {os.strerror(error.errno or 0)}"
+            refusal = HTTPError(status_code=503, error=reason)
+            await stream.send_message(Packet(connect_response=ConnectResponse(error=refusal)))
+            raise GRPCError(Status.UNKNOWN, reason) from None
+        await stream.send_message(Packet(connect_response=ConnectResponse()))
+        up = asyncio.create_task(self._up(stream, writer), name="up")
         try:
-            yield Packet(connect_response=ConnectResponse())
-            up.start()
             with suppress(OSError):
-                while data := conn.recv(_CHUNK):
-                    yield Packet(payload=data)
+                while data := await reader.read(_CHUNK):
+                    await stream.send_message(Packet(payload=data))
         finally:
             # Returning ends the call with OK, whatever the user had still to say.
-            _close(conn)
+            up.cancel()
+            writer.close()
+            await asyncio.wait([up])
 
-    def _up(self, packets: Iterator[Packet], conn: socket.socket) -> None:
+    async def _up(self, stream: Call, writer: asyncio.StreamWriter) -> None:
         """Stream to destination; the destination is closed at the first end or error of the stream."""
-        with suppress(grpc.RpcError, OSError):
-            for packet in packets:
+        with suppress(OSError):
+            async for packet in stream:
                 if packet.WhichOneof("union") != "payload":
                     self.faults.append(f"got wrong packet type: {packet.WhichOneof('union')}")
                     break
                 if not packet.payload:
                     self.faults.append("got empty payload packet")
-                conn.sendall(packet.payload)
-        _close(conn)
+                writer.write(packet.payload)
+                await writer.drain()
+        writer.close()
 
 
-def _close(conn: socket.socket) -> None:
-    """Go's Close wakes a blocked Read; in Python shutdown does."""
-    with suppress(OSError):
-        conn.shutdown(socket.SHUT_RDWR)
-    conn.close()
+@dataclass(slots=True)
+class Answering(HTTPProxyBase):
+    """Takes one packet, answers the given ones and ends with OK, or with `error`."""
+
+    packets: list[Packet]
+    error: GRPCError | None = None
+
+    async def Run(self, stream: Call) -> None:
+        await stream.recv_message()
+        for packet in self.packets:
+            await stream.send_message(packet)
+        if self.error is not None:
+            raise self.error
 
 
-def answering(*packets: Packet) -> Run:
-    """A handler that takes one packet, answers the given ones and ends with OK."""
+class Silent(HTTPProxyBase):
+    """Takes one packet and never answers."""
 
-    def run(incoming: Iterator[Packet], context: Any) -> Iterator[Packet]:
-        next(incoming)
-        yield from packets
-
-    return run
+    async def Run(self, stream: Call) -> None:
+        await stream.recv_message()
+        await asyncio.Event().wait()
 
 
-def failing(code: grpc.StatusCode, details: str, *packets: Packet) -> Run:
-    """A handler that takes one packet, answers the given ones and ends with an error."""
-
-    def run(incoming: Iterator[Packet], context: Any) -> Iterator[Packet]:
-        next(incoming)
-        yield from packets
-        context.abort(code, details)
-
-    return run
+def answering(*packets: Packet) -> HTTPProxyBase:
+    return Answering([*packets])
 
 
-@contextmanager
-def serving(run: Run) -> Iterator[str]:
-    """Serves HTTPProxy.Run by `run` on a free port; gives host:port."""
-    handler = grpc.stream_stream_rpc_method_handler(
-        run, request_deserializer=Packet.FromString, response_serializer=Packet.SerializeToString
-    )
-    with ThreadPoolExecutor(64, "grpc") as pool:
-        server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("HTTPProxy", {"Run": handler}),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        try:
-            yield f"127.0.0.1:{port}"
-        finally:
-            server.stop(None).wait(10)
+def failing(status: Status, message: str, *packets: Packet) -> HTTPProxyBase:
+    return Answering([*packets], GRPCError(status, message))

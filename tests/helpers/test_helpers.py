@@ -83,7 +83,7 @@ def test_a_program_that_fails_says_so() -> None:
 
 def test_the_original_ends_at_the_first_end_of_data(origins: Origins) -> None:
     behaviour = original.Original()
-    with original.serving(behaviour.run) as address, rpc.channel(address) as opened:
+    with original.serving(behaviour) as sc, rpc.channel(str(sc.address)) as opened:
         with rpc.Tunnel(opened) as tunnel:
             tunnel.connect(origins.start(echo).host_port)
             assert tunnel.next() == Packet(connect_response=ConnectResponse())
