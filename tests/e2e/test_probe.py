@@ -5,14 +5,15 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import grpc
 import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 
+from pog.grpctest import serve_in_thread
 from pog.proto import healthcheck_pb2
+from pog.proto.healthcheck_grpc import HealthcheckBase
 from tests.helpers import pog
 from tests.helpers.items import item
 from tests.helpers.origin import Origins, full_backlog, silent, unused_port
@@ -21,7 +22,7 @@ from tests.helpers.user import basic, connect
 from tests.helpers.watch import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import grpclib.server
 
     from tests.helpers.tls import Authority
 
@@ -111,33 +112,23 @@ def check_fails(end: pog.End) -> None:
     assert run("health", end.host_port, "--insecure", "--limit", "1")[0] == 1
 
 
-@contextmanager
-def original(login: str) -> Iterator[str]:
+class Original(HealthcheckBase):
     """The original has healthcheck.Healthcheck alone, behind its credentials."""
 
-    def invoke(request: Any, context: Any) -> Any:
-        if dict(context.invocation_metadata()).get("authorization") != login:
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "who?")
-        return healthcheck_pb2.Response(data="{}")
+    def __init__(self, login: str) -> None:
+        self._login = login
 
-    handler = grpc.unary_unary_rpc_method_handler(
-        invoke,
-        request_deserializer=healthcheck_pb2.Request.FromString,
-        response_serializer=healthcheck_pb2.Response.SerializeToString,
-    )
-    with ThreadPoolExecutor(2, "grpc") as pool:
-        server = grpc.server(pool)
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler("healthcheck.Healthcheck", {"Invoke": handler}),)
-        )
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        yield f"127.0.0.1:{port}"
-        server.stop(None).wait()
+    async def Invoke(self, stream: grpclib.server.Stream[healthcheck_pb2.Request, healthcheck_pb2.Response]) -> None:
+        assert stream.metadata is not None
+        if stream.metadata.get("authorization") != self._login:
+            raise GRPCError(Status.UNAUTHENTICATED, "who?")
+        await stream.recv_message()
+        await stream.send_message(healthcheck_pb2.Response(data="{}"))
 
 
 def test_the_original(origins: Origins) -> None:
-    with original(basic("a", "a")) as address:
+    with serve_in_thread(Original(basic("a", "a")), transport="grpcio") as sc:
+        address = str(sc.address)
         assert run("health", address, "--insecure", "--auth", "a:a")[:2] == (0, "SERVING")
         status, _, said = run("health", address, "--insecure")
         assert status == 1
