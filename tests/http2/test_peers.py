@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -15,11 +13,11 @@ import pytest
 import uvloop
 from grpclib.const import Cardinality, Status
 from grpclib.encoding.proto import ProtoCodec
-from grpclib.events import _DispatchChannelEvents, _DispatchServerEvents
+from grpclib.events import _DispatchChannelEvents
 from grpclib.exceptions import GRPCError
-from grpclib.server import request_handler
 
 from pog.errors import CallFailed
+from pog.grpctest import serve
 from pog.http2.session import Session
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectRequest, ConnectResponse, Packet
@@ -31,6 +29,7 @@ from tests.tunnel.test_lane import Tape
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from pog.grpctest import Serving
     from pog.http2.stream import Stream
 
     Call = grpclib.server.Stream[Packet, Packet]
@@ -50,7 +49,17 @@ LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, 
 class Echo(HTTPProxyBase):
     """Answers the first packet, then sends every payload back over the lane, until the client has ended."""
 
+    def __init__(self) -> None:
+        self.running = 0
+
     async def Run(self, stream: Call) -> None:
+        self.running += 1
+        try:
+            await self._run(stream)
+        finally:
+            self.running -= 1
+
+    async def _run(self, stream: Call) -> None:
         packet = await stream.recv_message()
         assert packet is not None
         if packet.connect_request.host_port == "refuse":
@@ -82,44 +91,14 @@ class Echo(HTTPProxyBase):
         lane.close()
 
 
-def serve(stream: Stream) -> None:
-    """grpclib's handler on our stream."""
-    handler = request_handler(
-        Echo().__mapping__(),
-        cast("Any", stream),
-        stream.headers or [],
-        ProtoCodec(),
-        None,
-        _DispatchServerEvents(),
-        stream.release,
-    )
-    task = asyncio.get_running_loop().create_task(handler, name="call")
-    TASKS.add(task)
-    task.add_done_callback(TASKS.discard)
-
-
-TASKS: set[asyncio.Task[None]] = set()
-
-
-def with_server(factory: Callable[[], asyncio.AbstractEventLoop], test: Callable[[int], Awaitable[None]]) -> None:
-    """Runs a test beside a server of ours on a loopback port."""
+def with_server(factory: Callable[[], asyncio.AbstractEventLoop], test: Callable[[Serving], Awaitable[None]]) -> None:
+    """Runs a test beside a server of ours: grpclib's handler on our streams. Calls must end without the server's end."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        sessions: list[Session] = []
-
-        def accept() -> Session:
-            sessions.append(Session(client=False, on_request=serve))
-            return sessions[-1]
-
-        server = await loop.create_server(accept, "127.0.0.1", 0)
-        async with asyncio.timeout(30):
-            await test(server.sockets[0].getsockname()[1])
-            await until(lambda: not TASKS)
-        server.close()
-        for session in sessions:
-            session.abort("the test is over")
-        await asyncio.gather(*(session.closed for session in sessions))
+        service = Echo()
+        async with asyncio.timeout(30), serve(service, transport="app") as sc:
+            await test(sc)
+            await until(lambda: service.running == 0)
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main())
@@ -145,8 +124,8 @@ def test_grpcio_as_client(factory: Callable[[], asyncio.AbstractEventLoop]) -> N
         assert all(each.payload for each in answers[1:])
         return b"".join(each.payload for each in answers[1:])
 
-    async def test(port: int) -> None:
-        results = await asyncio.gather(*(asyncio.to_thread(talk, port) for _ in range(4)))
+    async def test(sc: Serving) -> None:
+        results = await asyncio.gather(*(asyncio.to_thread(talk, sc.address.port) for _ in range(4)))
         assert results == [b"".join(chunks)] * 4
 
     with_server(factory, test)
@@ -159,8 +138,8 @@ def test_grpcio_is_told_a_status() -> None:
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
         assert caught.value.details() == "not there"
 
-    async def test(port: int) -> None:
-        await asyncio.to_thread(talk, port)
+    async def test(sc: Serving) -> None:
+        await asyncio.to_thread(talk, sc.address.port)
 
     with_server(asyncio.new_event_loop, test)
 
@@ -184,8 +163,8 @@ def test_a_client_that_cancels_ends_the_handler() -> None:
             call.cancel()
             gate.set()
 
-    async def test(port: int) -> None:
-        await asyncio.to_thread(talk, port)
+    async def test(sc: Serving) -> None:
+        await asyncio.to_thread(talk, sc.address.port)
 
     with_server(asyncio.new_event_loop, test)
 
@@ -193,29 +172,19 @@ def test_a_client_that_cancels_ends_the_handler() -> None:
 # grpcio as server
 
 
-@contextmanager
-def grpcio_server() -> Iterator[int]:
-    def run(packets: Iterator[Packet], context: grpc.ServicerContext) -> Iterator[Packet]:
-        first = next(packets)
-        if first.connect_request.host_port == "refuse":
-            context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
-        yield Packet(connect_response=ConnectResponse())
-        for packet in packets:
-            yield packet
-            if packet.payload == b"break":
-                context.abort(grpc.StatusCode.UNAVAILABLE, "the destination broke")
+class Plain(HTTPProxyBase):
+    """As Echo, by messages alone; "break" breaks the tunnel."""
 
-    handler = grpc.stream_stream_rpc_method_handler(
-        run, request_deserializer=Packet.FromString, response_serializer=Packet.SerializeToString
-    )
-    server = grpc.server(ThreadPoolExecutor(8))
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("HTTPProxy", {"Run": handler})])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield port
-    finally:
-        server.stop(None).wait(10)
+    async def Run(self, stream: Call) -> None:
+        first = await stream.recv_message()
+        assert first is not None
+        if first.connect_request.host_port == "refuse":
+            raise GRPCError(Status.UNAVAILABLE, "not now")
+        await stream.send_message(Packet(connect_response=ConnectResponse()))
+        async for packet in stream:
+            await stream.send_message(packet)
+            if packet.payload == b"break":
+                raise GRPCError(Status.UNAVAILABLE, "the destination broke")
 
 
 async def open_tunnel(session: Session, host_port: str = "a:1") -> Stream:
@@ -235,9 +204,8 @@ def test_grpcio_as_server(factory: Callable[[], asyncio.AbstractEventLoop]) -> N
     chunks = [bytes([number]) * size for number, size in enumerate([1, 100, 20_000, 1_000_000, 3_000_000, 7])]
 
     async def test() -> None:
-        with grpcio_server() as port:
-            loop = asyncio.get_running_loop()
-            _, session = await loop.create_connection(lambda: Session(client=True), "127.0.0.1", port)
+        async with serve(Plain(), transport="grpcio") as sc:
+            _, session = await sc.connect(lambda: Session(client=True))
             tapes = []
             for _ in range(4):
                 lane = await opened(await open_tunnel(session))
@@ -262,9 +230,8 @@ def test_grpcio_as_server(factory: Callable[[], asyncio.AbstractEventLoop]) -> N
 
 def test_a_status_of_grpcio_breaks_the_tunnel() -> None:
     async def test() -> None:
-        with grpcio_server() as port:
-            loop = asyncio.get_running_loop()
-            _, session = await loop.create_connection(lambda: Session(client=True), "127.0.0.1", port)
+        async with serve(Plain(), transport="grpcio") as sc:
+            _, session = await sc.connect(lambda: Session(client=True))
             refused = await open_tunnel(session, "refuse")
             assert await refused.recv_data(5) == b""
             fields = dict(refused.trailers or refused.headers or [])
@@ -318,9 +285,8 @@ class Channel:
 
 
 def test_grpclib_on_both_sides() -> None:
-    async def test(port: int) -> None:
-        loop = asyncio.get_running_loop()
-        _, session = await loop.create_connection(lambda: Session(client=True), "127.0.0.1", port)
+    async def test(sc: Serving) -> None:
+        _, session = await sc.connect(lambda: Session(client=True))
         async with Channel(session).call() as call:
             await call.send_message(Packet(connect_request=ConnectRequest(host_port="a:1")))
             assert await call.recv_message() == Packet(connect_response=ConnectResponse())
