@@ -30,7 +30,7 @@ _FIXTURES = {"grpc_server", "grpc_channel"}
 # Whoever has one of these runs coroutine tests itself.
 _OTHER_RUNNERS = ("asyncio", "anyio", "trio", "twisted", "tornado")
 _MARKERS = (
-    "grpc_transport(*names): how the client reaches the services: tcp, memory, tls, app, grpcio; the test runs once for each",
+    "grpc_transport(*names): tcp, memory, tls, app or grpcio; with several names the test runs once for each",
     "grpc_leaves_sockets: no look at the sockets that the test leaves open",
 )
 

@@ -92,7 +92,7 @@ class Echo(HTTPProxyBase):
 
 
 def with_server(factory: Callable[[], asyncio.AbstractEventLoop], test: Callable[[Serving], Awaitable[None]]) -> None:
-    """Runs a test beside a server of ours: grpclib's handler on our streams. Calls must end without the server's end."""
+    """Runs a test beside a server of ours: grpclib's handler on our streams. Calls must end before the server does."""
 
     async def main() -> None:
         service = Echo()
