@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 import grpclib.server
@@ -67,9 +68,16 @@ async def _serve_grpc(app: App, sock: socket.socket, shutdown: asyncio.Event) ->
     server = grpclib.server.Server([app.core])
     await server.start(sock=sock, backlog=BACKLOG)
     await shutdown.wait()
+    # Its own close() would end the open calls too.
+    cast("asyncio.Server", server._server).close()
     await app.core.drain()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORDS):
+            await app.core.proxy.wait_idle()
     server.close()
-    await server.wait_closed()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORDS):
+            await server.wait_closed()  # with Python 3.12 and later, for the last client too
     app.core.close()
 
 
