@@ -1,24 +1,26 @@
-"""A server of the tunnel service on our HTTP/2 engine, whose every step is the test's."""
+"""The tunnel service on our HTTP/2 engine, with every step the test's."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
-from pog.http2.config import SessionConfig
-from pog.http2.session import Session
+from pog.grpctest import Faults, front, serve
+from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectResponse, HTTPError, Packet
-from pog.values import Address
 from tests.client.support import SECONDS
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
 
+    import grpclib.server
     from grpclib.const import Status
 
     from pog.http2.stream import Stream
+    from pog.values import Address
 
 HEAD = [(":status", "200"), ("content-type", "application/grpc"), ("pog-abilities", "half-close")]
 
@@ -61,45 +63,46 @@ class Call:
         await self.stream.send_headers([*HEAD[:2], *trailers], end_stream=True)
 
 
+class Script(HTTPProxyBase):
+    """The tunnel service. Each call waits in a queue for the test, which then speaks for the server."""
+
+    def __init__(self) -> None:
+        self.calls: asyncio.Queue[Call] = asyncio.Queue()
+        self.over = asyncio.Event()
+
+    async def Run(self, stream: grpclib.server.Stream[Packet, Packet]) -> None:
+        self.calls.put_nowait(Call(cast("Stream", stream._stream)))
+        await self.over.wait()
+
+
+@dataclass(slots=True)
 class Server:
-    """Listens on a free port of loopback."""
+    """Served by grpctest on our engine; connections are counted by `faults`."""
 
-    def __init__(self, config: SessionConfig) -> None:
-        self._config = config
-        self._calls: asyncio.Queue[Call] = asyncio.Queue()
-        self._accepted: asyncio.Queue[Session] = asyncio.Queue()
-        self.sessions: list[Session] = []
-        self.address = Address("", 0)
-
-    def session(self) -> Session:
-        session = Session(
-            client=False, config=self._config, on_request=lambda stream: self._calls.put_nowait(Call(stream))
-        )
-        self.sessions.append(session)
-        self._accepted.put_nowait(session)
-        return session
+    address: Address
+    faults: Faults
+    script: Script
 
     async def call(self) -> Call:
         """The next call."""
         async with asyncio.timeout(SECONDS):
-            return await self._calls.get()
+            return await self.script.calls.get()
 
-    async def accepted(self) -> Session:
-        """The next connection."""
+    async def connected(self, count: int) -> None:
+        """Waits until the client has made so many connections."""
         async with asyncio.timeout(SECONDS):
-            return await self._accepted.get()
+            await self.faults.connected(count)
 
 
 @asynccontextmanager
 async def serving(
-    *, tls: ssl.SSLContext | None = None, port: int = 0, config: SessionConfig | None = None
+    *, tls: ssl.SSLContext | None = None, port: int = 0, faults: Faults | None = None
 ) -> AsyncIterator[Server]:
-    server = Server(config or SessionConfig())
-    listener = await asyncio.get_running_loop().create_server(server.session, "127.0.0.1", port, ssl=tls)
-    server.address = Address("127.0.0.1", listener.sockets[0].getsockname()[1])
-    try:
-        yield server
-    finally:
-        listener.close()
-        for session in server.sessions:
-            session.abort("the test is over")
+    script, faults = Script(), faults or Faults()
+    async with AsyncExitStack() as stack:
+        sc = await stack.enter_async_context(serve(script, transport="app", port=port, faults=None if tls else faults))
+        address = sc.address
+        if tls is not None:
+            address = await stack.enter_async_context(front(address.host, address.port, faults, tls=tls))
+        yield Server(address, faults, script)
+        script.over.set()

@@ -110,7 +110,7 @@ def test_a_cancelled_client_leaves_nothing() -> None:
             settings = settings_for(server.address)
             task = asyncio.create_task(run_client(settings, shutdown=shutdown, started=lambda _: started.set()))
             await started.wait()
-            await server.accepted()
+            await server.connected(1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -133,7 +133,7 @@ def test_no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
     async def main() -> None:
         async with serving() as server, client(settings_for(server.address, pog_auth=Login("me", "s3cret"))):
-            await server.accepted()
+            await server.connected(1)
 
     with caplog.at_level(logging.DEBUG, "pog"):
         run(main())

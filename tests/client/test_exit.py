@@ -15,7 +15,8 @@ from h2.errors import ErrorCodes
 from pog.client.call import TunnelRefused
 from pog.client.exit import Exit
 from pog.errors import ExitUnavailable
-from pog.http2.config import SessionConfig
+from pog.grpctest import Faults
+from pog.http2.session import Session
 from pog.metrics import Metrics
 from pog.proto.grpcproxy_pb2 import HalfClose, Packet
 from pog.values import Address, Login
@@ -25,6 +26,7 @@ from tests.client.support import SECONDS, SETTINGS, run
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from pog.http2.stream import Stream
     from tests.helpers.tls import Authority
 
 
@@ -208,11 +210,11 @@ def test_a_connection_that_dies_under_the_request_is_replaced() -> None:
     async def main() -> None:
         async with serving() as server, exit_to(server.address) as exit:
             opening = asyncio.create_task(exit.open_tunnel("h:1"))
-            await server.call()
-            (await server.accepted()).abort("a fault")
+            old = await server.call()
+            old.stream.connection.abort("a fault")
             await (await server.call()).accept()
             (await opening).abort()
-            assert len(server.sessions) == 2
+            assert server.faults.connections == 2
 
     run(main())
 
@@ -225,12 +227,12 @@ def test_after_goaway_tunnels_go_on_and_new_ones_take_another_connection() -> No
             await old.accept()
             tunnel, received = await opening, Received()
             tunnel.set_protocol(received)
-            first = await server.accepted()
+            first = old.stream.connection
             first.drain()
-            second = await server.accepted()
+            await server.connected(2)
             opening = asyncio.create_task(exit.open_tunnel("h:2"))
             new = await server.call()
-            assert new.stream.connection is second
+            assert new.stream.connection is not first
             await new.accept()
             (await opening).abort()
             await old.send(Packet(payload=b"still here"))
@@ -245,10 +247,10 @@ def test_after_goaway_tunnels_go_on_and_new_ones_take_another_connection() -> No
 
 def test_more_tunnels_than_one_connection_has_streams() -> None:
     async def main() -> None:
-        async with serving(config=SessionConfig(max_concurrent_streams=10)) as server, exit_to(server.address) as exit:
+        async with serving(faults=Faults(max_concurrent_streams=10)) as server, exit_to(server.address) as exit:
             serving_all = asyncio.create_task(accept_all(server))
             tunnels = await asyncio.gather(*(exit.open_tunnel(f"h:{port}") for port in range(1, 41)))
-            assert len(server.sessions) >= 4
+            assert server.faults.connections >= 4
             serving_all.cancel()
             await asyncio.gather(serving_all, return_exceptions=True)
             for tunnel in tunnels:
@@ -269,7 +271,7 @@ def test_a_cancelled_handshake_resets_its_stream() -> None:
             opening.cancel()
             async with asyncio.timeout(SECONDS):
                 assert "0x8" in str(await call.stream.wait_lost())
-            assert not server.sessions[0].streams
+            assert not call.stream.connection.streams
 
     run(main())
 
@@ -302,9 +304,10 @@ def test_a_server_that_drops_its_connections_is_not_dialled_in_a_loop(caplog: py
             opening = asyncio.create_task(exit.open_tunnel("h:1"))
             await (await server.call()).accept()
             (await opening).abort()
-            (await server.accepted()).abort("a fault")
+            await server.connected(1)
+            server.faults.reset()
             dropped = time.monotonic()
-            await server.accepted()
+            await server.connected(2)
             assert time.monotonic() - dropped > 0.7, "a second, give or take a fifth"
 
     run(main())
@@ -360,22 +363,38 @@ def test_tls_of_an_unknown_authority_only_when_told_so(authority: Authority) -> 
     run(main())
 
 
+@asynccontextmanager
+async def plain_http2() -> AsyncIterator[tuple[Address, asyncio.Queue[Stream]]]:
+    """HTTP/2 without gRPC: requests wait in a queue for the test."""
+    requests: asyncio.Queue[Stream] = asyncio.Queue()
+
+    def accept() -> Session:
+        return Session(client=False, on_request=requests.put_nowait)
+
+    listener = await asyncio.get_running_loop().create_server(accept, "127.0.0.1", 0)
+    try:
+        yield Address("127.0.0.1", listener.sockets[0].getsockname()[1]), requests
+    finally:
+        listener.close()
+
+
 def test_a_page_of_the_server() -> None:
     async def main() -> None:
-        async with serving() as server, exit_to(server.address) as exit:
+        async with plain_http2() as (address, requests), exit_to(address) as exit:
             fetching = asyncio.create_task(exit.fetch("/metrics"))
-            call = await server.call()
-            assert (call.headers[":method"], call.headers[":path"]) == ("GET", "/metrics")
-            await call.stream.send_headers([(":status", "200")])
-            await call.stream.send_data(b"one\n")
-            await call.stream.send_data(b"two\n", end_stream=True)
+            page = await requests.get()
+            fields = dict(page.headers or ())
+            assert (fields[":method"], fields[":path"]) == ("GET", "/metrics")
+            await page.send_headers([(":status", "200")])
+            await page.send_data(b"one\n")
+            await page.send_data(b"two\n", end_stream=True)
             assert await fetching == (200, b"one\ntwo\n")
             fetching = asyncio.create_task(exit.fetch("/metrics"))
-            call = await server.call()
-            await call.stream.send_headers([(":status", "200")])
-            await call.stream.send_data(b"one\n")
-            await call.stream.sent()
-            await call.stream.reset(ErrorCodes.INTERNAL_ERROR)
+            page = await requests.get()
+            await page.send_headers([(":status", "200")])
+            await page.send_data(b"one\n")
+            await page.sent()
+            await page.reset(ErrorCodes.INTERNAL_ERROR)
             assert await fetching == (200, None)
 
     run(main())
