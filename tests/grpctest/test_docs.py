@@ -21,8 +21,8 @@ def test_every_block_of_python_has_a_name() -> None:
     assert PAGE.read_text().count("```python") == len(blocks()) > 0
 
 
-def test_the_first_test_has_eight_lines() -> None:
-    assert len(blocks()["test_first.py"].splitlines()) == 8
+def test_the_first_test_has_no_more_than_eight_lines() -> None:
+    assert len(list(filter(None, blocks()["test_first.py"].splitlines()))) <= 8
 
 
 def test_the_examples_pass(tmp_path: Path) -> None:
