@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from pog.http2.windows import CONNECTION_WINDOW, KIB, STREAM_WINDOW, STREAM_WINDOW_CEILING
 
+# A piece of this size, read or written at once, is part of a bulk transfer: whoever has more waits for the loop's next
+# pass, so that the others are served in between.
+BULK_BYTES = 64 * KIB
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionConfig:
@@ -36,5 +40,5 @@ class SessionConfig(ConnectionConfig):
     write_low: int = 64 * KIB
     # What may wait in the transport, and unsent in the kernel: little, so that a stream that has just become ready
     # does not wait behind what another one put there before.
-    transport_high: int = 256 * KIB
-    unsent_high: int = 256 * KIB
+    transport_high: int = 128 * KIB
+    unsent_high: int = 128 * KIB

@@ -30,7 +30,7 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 
 from pog.errors import ConnectionLost, StreamsExhausted, TunnelError, TunnelReset
-from pog.http2.config import SessionConfig
+from pog.http2.config import BULK_BYTES, SessionConfig
 from pog.http2.connection import Connection
 from pog.http2.events import ConnectionFailed, DataReceived, GoAwayReceived, ProbeAnswered, WindowOpened
 from pog.http2.frames import LARGEST_STREAM_ID
@@ -57,8 +57,8 @@ _PULL_BYTES = 256 * 1024
 _MOST_UNSENT_ANSWERS = 4 * 1024 * 1024
 # A failed connection is closed after its GOAWAY was sent, or after this many seconds.
 _CLOSE_TIMEOUT = 5.0
-# A piece of input of this size is bulk: worth a measurement of the round trip.
-_BULK_BYTES = 16 * 1024
+# A piece of input of this size is worth a measurement of the round trip.
+_WORTH_A_PROBE = 16 * 1024
 # Limits and lingering streams are looked at so often, seconds; never more often than the second number.
 _LOOK_EVERY = 10.0
 _LOOK_AT_MOST = 0.05
@@ -273,13 +273,25 @@ class Session(asyncio.Protocol):
                         self._broken(stream)
             else:
                 self._handle(event)
-        if len(data) > _BULK_BYTES and connection.data_came_since_ping and self._keepalive.wants_rtt(now):
+        if len(data) >= _WORTH_A_PROBE and connection.data_came_since_ping and self._keepalive.wants_rtt(now):
             self._probe()
         self._corked = False
         self.flush()
+        if len(data) >= BULK_BYTES:
+            self._let_others_read()
         if self._transport_full and self._transport is not None:
             if self._transport.get_write_buffer_size() > _MOST_UNSENT_ANSWERS:
                 self.abort("the peer does not read what it asks for")
+
+    def _let_others_read(self) -> None:
+        """libuv reads a socket that has much up to 32 times before it looks at the next one: 8 MB, or 10 ms."""
+        if self._transport is not None and not self._gone:
+            self._transport.pause_reading()
+            self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._gone:
+            self._transport.resume_reading()
 
     def _handle(self, event: Any) -> None:
         handler = self._handlers.get(type(event))
@@ -406,7 +418,10 @@ class Session(asyncio.Protocol):
     def write(self, stream: Stream, chunks: list[Chunk], size: int) -> None:
         self.stats.bytes_sent += size
         self._connection.queue(stream.queue, chunks, size)
-        self._flush_soon()
+        if size >= BULK_BYTES:
+            self.flush()  # while it is in the processor's cache
+        else:
+            self._flush_soon()
 
     def end(self, stream: Stream, trailers: Headers | None) -> None:
         self._connection.end(stream.queue, trailers)

@@ -22,6 +22,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import StreamClosedError
 
 from pog.errors import ConnectionLost, TunnelError
+from pog.http2.config import BULK_BYTES
 
 if TYPE_CHECKING:
     import asyncio
@@ -381,16 +382,21 @@ class Stream:
     def write(self, chunks: list[Chunk], size: int) -> None:
         """Queues content; `size` is the sum of the chunks in bytes, none of which is empty. The list is taken over.
 
-        After the end or a break it is dropped.
+        A consumer that writes much is paused at once, and until the next pass of the loop at least. After the end or
+        a break what is written is dropped.
         """
         if self.error is not None or self.queue.ends:
             return
         self.data_sent += size
         self.connection.write(self, chunks, size)
-        if self.queue.size > self.connection.config.write_high and not self._full and self.error is None:
+        if self._full or self.error is not None:
+            return
+        if size >= BULK_BYTES or self.queue.size > self.connection.config.write_high:
             self._full = True
             if self._consumer is not None:
                 self._consumer.pause_writing()
+            if self.queue.size <= self.connection.config.write_low:
+                self.connection.loop.call_soon(self.on_sent)
 
     def write_eof(self) -> None:
         """Ends our direction after what is queued."""

@@ -5,8 +5,8 @@
 3. When a whole window was used within two round trips, the window is what limits the sender: it doubles, up to its
    ceiling. (Two, since a window that is used up in exactly one round trip is already too small.)
 4. When it took a window more than eight round trips to be used on a near network, the rest of it only stood in queues
-   before the reader, and others behind it: it halves, down to a floor. Far away that is left alone, since a window
-   that is too small costs more there than a queue.
+   before the reader, and the other streams behind it: it halves, down to a floor. Far away that is left alone, since
+   a window that is too small costs more there than a queue; and so is a stream that is alone.
 5. A window that was idle goes back to its first size: what it had grown to was true for another time.
 6. All receive buffers of the process share a budget. Over half of it no window grows and new streams begin small; over
    all of it a connection's own credit waits for its readers too.
@@ -33,8 +33,8 @@ CONNECTION_WINDOW = 32 * MIB
 SMALL_STREAM_WINDOW = 64 * KIB
 
 _IDLE_SECONDS = 10.0
-# One read of uvloop's: with less, sender and reader would wait for each other.
-_LEAST_WINDOW = 256 * KIB
+# Half a read of uvloop's: with less, sender and reader would wait for each other.
+_LEAST_WINDOW = 128 * KIB
 _NEAR_SECONDS = 0.01
 
 
@@ -65,10 +65,10 @@ class ReceiveWindow:
         if self.current_window_size > LARGEST_WINDOW:
             raise FlowControlError("a window may not exceed 2^31-1")
 
-    def returned(self, size: int, now: float, rtt: float | None, *, may_grow: bool = True) -> int:
+    def returned(self, size: int, now: float, rtt: float | None, *, may_grow: bool = True, shared: bool = False) -> int:
         """`size` bytes were consumed; what to announce to the peer now, often nothing.
 
-        `now` and `rtt`, the round trip, are in seconds.
+        `now` and `rtt`, the round trip, are in seconds. `shared`: other streams are on the same connection.
         """
         self.held -= size
         self._used += size
@@ -76,21 +76,21 @@ class ReceiveWindow:
         if increment < self.max_window_size >> 2:
             return 0
         if self._used >= self.max_window_size or now - self._used_since > _IDLE_SECONDS:
-            self._adapt(now, rtt, may_grow)
+            self._adapt(now, rtt, may_grow, shared)
             increment = self.max_window_size - self.current_window_size - self.held
             if increment <= 0:
                 return 0
         self.current_window_size += increment
         return increment
 
-    def _adapt(self, now: float, rtt: float | None, may_grow: bool) -> None:
+    def _adapt(self, now: float, rtt: float | None, may_grow: bool, shared: bool) -> None:
         elapsed = now - self._used_since
         if elapsed > _IDLE_SECONDS:
             self.max_window_size = min(self.max_window_size, self._first_size)
         elif may_grow and rtt is not None and elapsed < 2 * rtt and self.max_window_size < self.ceiling:
             self.max_window_size = min(2 * self.max_window_size, self.ceiling)
-        elif rtt is not None and rtt < _NEAR_SECONDS and elapsed > 8 * rtt and self.max_window_size > _LEAST_WINDOW:
-            self.max_window_size = max(self.max_window_size >> 1, _LEAST_WINDOW)
+        elif shared and rtt is not None and rtt < _NEAR_SECONDS and elapsed > 8 * rtt:
+            self.max_window_size = min(self.max_window_size, max(self.max_window_size >> 1, _LEAST_WINDOW))
         self._used = 0
         self._used_since = now
 

@@ -34,6 +34,15 @@ class Wire(asyncio.Transport):
         self.closing = False
         self.written = 0
         self.scheduled = False
+        self.reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+        if self.peer is not None:
+            self.peer._schedule()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.high = high if high is not None else self.high
@@ -63,7 +72,7 @@ class Wire(asyncio.Transport):
 
     def _deliver(self) -> None:
         self.scheduled = False
-        if self.blocked:
+        if self.blocked or (self.peer is not None and not self.peer.reading):
             return
         data, self.waiting = b"".join(self.waiting), []
         if data and self.peer is not None and self.peer.protocol is not None:
@@ -86,6 +95,8 @@ class Wire(asyncio.Transport):
             self.loop.call_soon(self._close)
 
     def _close(self) -> None:
+        if self.peer is not None:
+            self.peer.reading = True
         self._deliver()
         self._lose(None)
         if self.peer is not None:

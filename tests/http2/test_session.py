@@ -116,6 +116,25 @@ def test_output_of_one_piece_of_input_is_written_at_once() -> None:
     run(test)
 
 
+def test_after_much_input_the_other_sockets_are_read_first() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        stream, request = await sessions.call(REQUEST)
+        Taker(request)
+        await settle()
+        stopped = []
+        sessions.down.pause_reading = lambda: stopped.append("stop")  # type: ignore[method-assign]
+        sessions.down.resume_reading = lambda: stopped.append("read")  # type: ignore[method-assign]
+        put(stream, b"little")
+        await settle()
+        assert stopped == []
+        put(stream, bytes(100 * KIB))
+        await settle()
+        assert stopped == ["stop", "read"]
+
+    run(test)
+
+
 # How many streams
 
 

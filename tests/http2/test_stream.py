@@ -269,6 +269,21 @@ def test_a_writer_is_paused_and_resumed() -> None:
     run(test)
 
 
+def test_a_bulk_writer_lets_the_others_have_their_turn() -> None:
+    async def test() -> None:
+        stream, _ = await Sessions().call(REQUEST)
+        writer = Taker(stream)
+        put(stream, bytes(100 * KIB))
+        assert writer.calls == ["pause"]
+        assert stream.queue.size == 0
+        await until(lambda: writer.calls == ["pause", "resume"])
+        put(stream, b"little")
+        await settle()
+        assert writer.calls == ["pause", "resume"]
+
+    run(test)
+
+
 @pytest.mark.parametrize("paused", [False, True])
 def test_a_reset_is_told_at_once_and_frees_what_was_held(paused: bool) -> None:
     async def test() -> None:

@@ -101,6 +101,17 @@ def test_an_idle_window_shrinks_to_its_first_size() -> None:
     assert window.current_window_size + window.held <= 2 * SIZE
 
 
+@pytest.mark.parametrize(("shared", "rtt", "size"), [(True, 0.001, 128), (False, 0.001, 1024), (True, 0.05, 1024)])
+def test_a_window_that_feeds_a_queue_before_others_on_a_near_network_shrinks(
+    shared: bool, rtt: float, size: int
+) -> None:
+    window = ReceiveWindow(1024 * 1024, ceiling=1024 * 1024)
+    for step in range(1000):
+        window.window_consumed(64 * 1024)
+        window.returned(64 * 1024, step * 4 * rtt, rtt, shared=shared)
+    assert window.max_window_size == size * 1024
+
+
 def test_the_budget_says_what_new_streams_get() -> None:
     budget = Budget(1000)
     assert budget.may_grow

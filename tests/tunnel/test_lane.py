@@ -337,7 +337,7 @@ def test_closing_sends_what_was_written() -> None:
         assert made.client.is_closing()
         await until(lambda: made.destination.calls == ["eof"])
         assert len(made.destination.data) == 200 * KIB
-        assert made.user.calls == ["lost"]
+        assert made.user.calls[-1] == "lost"
         assert made.user.error is None
         made.server.write(b"nobody reads this")
         made.server.close()
