@@ -40,9 +40,6 @@ def test_latency(transport: Transport, loop: Callable[[], asyncio.AbstractEventL
             await asyncio.sleep(0)
             faults.latency = 0.0
             assert await asyncio.gather(*pending) == [str(number) for number in range(10)]
-            began = now()
-            await say(sc.channel)
-            assert now() - began < 0.1
 
     run(test, loop)
 
