@@ -135,6 +135,8 @@ def check_refuses(address: Address) -> None:
         socket.create_connection(address, 5).close()
     except ConnectionRefusedError:
         return
+    except ConnectionResetError:  # it was in the queue of a socket that closed
+        pass
     raise AssertionError("still accepts")
 
 

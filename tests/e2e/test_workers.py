@@ -187,6 +187,8 @@ def check_refuses(end: pog.End) -> None:
         socket.create_connection(end.address, 5).close()
     except ConnectionRefusedError:
         return
+    except ConnectionResetError:  # it was in the queue of a socket that closed
+        pass
     raise AssertionError("still accepts")
 
 
