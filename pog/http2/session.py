@@ -473,7 +473,9 @@ class Session(asyncio.Protocol):
 
     def _sent(self, queue: SendQueue) -> None:
         """Some of a stream's data has become frames."""
-        stream: Stream = queue.owner
+        stream: Stream | None = queue.owner
+        if stream is None:
+            return  # it ended in an earlier turn of the same pass
         try:
             stream.on_sent()
         except Exception:
@@ -578,6 +580,7 @@ class Session(asyncio.Protocol):
 
     def _tell_lost(self, stream: Stream, error: TunnelError) -> None:
         stream.queue.ready = False
+        stream.queue.owner = None
         stream.queue.clear()
         try:
             stream.on_lost(error)
@@ -609,6 +612,7 @@ class Session(asyncio.Protocol):
 
     def _remove(self, stream: Stream) -> None:
         self._lingering.pop(stream, None)
+        stream.queue.owner = None  # a cycle less for the garbage collector
         if stream.id is not None and self.streams.pop(stream.id, None) is not None:
             self._connection.stream_stalls.end(stream.queue)
             self._close_when_idle()

@@ -142,8 +142,9 @@ class LaneTransport(asyncio.Transport):
         self._lost = self._closing = True
         self._held.clear()
         self._stream.release()
-        if self._protocol is not None:
-            self._protocol.connection_lost(error)
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            protocol.connection_lost(error)
 
     # The protocol's transport
 

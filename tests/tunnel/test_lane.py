@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import gc
 
 import pytest
 from grpclib.const import Status
@@ -11,14 +11,12 @@ from h2.errors import ErrorCodes
 
 from pog.errors import CallFailed, ConnectionLost, ProtocolViolation, TunnelReset
 from pog.http2.config import SessionConfig
+from pog.http2.stream import Stream
 from pog.proto.grpcproxy_pb2 import ConnectRequest, Packet
 from pog.tunnel.lane import LaneTransport
 from pog.wire import encode
 from tests.http2.factory import REQUEST, RESPONSE, TRAILERS
 from tests.http2.memory import Sessions, run, settle, until
-
-if TYPE_CHECKING:
-    from pog.http2.stream import Stream
 
 KIB = 1024
 SMALL = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
@@ -390,3 +388,36 @@ def test_trailers_behind_an_early_end() -> None:
         assert TRAILERS[0] in made.stream.trailers
 
     run(test)
+
+
+def test_a_tunnel_that_is_over_leaves_nothing_for_the_garbage_collector() -> None:
+    async def use(sessions: Sessions, broken: bool) -> None:
+        stream, request = await sessions.call(REQUEST)
+        await request.send_headers(RESPONSE)
+        made = Tunnel(sessions, stream, request)
+        made.start()
+        made.client.write(b"x" * 100_000)
+        await until(lambda: len(made.destination.data) == 100_000)
+        if broken:
+            made.client.abort()
+        else:
+            made.client.write_eof()
+            await made.end()
+        await settle()
+        made.user.transport = made.destination.transport = None
+
+    async def test() -> None:
+        sessions = Sessions()
+        for broken in (False, True):
+            await use(sessions, broken)
+            sessions.requests.clear()
+            await settle()
+            left = [each for each in gc.get_objects() if isinstance(each, (Stream, LaneTransport))]
+            assert left == []
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(test)
+    finally:
+        gc.enable()
