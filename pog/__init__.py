@@ -11,6 +11,7 @@ relay      joins a socket and a tunnel: two one-way pumps with back pressure and
 tunnel     the payload of one gRPC call as an asyncio transport
 http2      one HTTP/2 connection, the same code on both sides
 wire       packets in gRPC messages, as bytes
+metrics    what Prometheus reads; accesslog writes one record per tunnel; docs/operations.md explains both
 grpctest   for tests of gRPC services, this package's and anybody's; pytest_plugin brings its fixtures
 """
 
