@@ -11,7 +11,7 @@ from pog.auth.check import Authenticator
 from pog.client.exit import Exit
 from pog.client.pages import Pages
 from pog.client.users import Users
-from pog.memory import keep_freed_memory
+from pog.memory import tune_memory
 from pog.metrics import Metrics
 from pog.reload import reload_auth
 
@@ -30,7 +30,7 @@ async def run(settings: ClientSettings, *, shutdown: asyncio.Event, started: Cal
 
     `started` gets the addresses that it listens on. Nothing is left behind: no task, no socket, no thread.
     """
-    keep_freed_memory()
+    tune_memory()
     metrics = Metrics("client", settings)
     exit = Exit(settings, metrics)
     log_of_tunnels = AccessLog(

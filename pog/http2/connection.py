@@ -123,7 +123,7 @@ class Connection:
         machine = self.machine
         if machine.highest_outbound_stream_id >= frames.LARGEST_STREAM_ID - 1:
             return 0
-        return max(0, machine.remote_settings.max_concurrent_streams - len(machine.streams))
+        return max(0, machine.most_peer_streams - len(machine.streams))
 
     def open_stream(self, headers: Headers, *, end_stream: bool = False) -> MachineStream:
         """Sends a request. The caller has looked at `capacity`. Raises ValueError for headers that may not be sent."""
@@ -133,7 +133,7 @@ class Connection:
         stream = machine.open_stream(
             machine.highest_outbound_stream_id + 2 if machine.highest_outbound_stream_id else 1
         )
-        stream.request_method = next((value for name, value in headers if name == ":method"), "").encode()
+        stream.request_method = dict(headers).get(":method", "").encode()
         self._send_block(stream, block, StreamInputs.SEND_HEADERS, end_stream)
         return stream
 

@@ -146,6 +146,9 @@ class Machine(H2Connection):
         self._ceiling = config.stream_window_ceiling
         self._forgotten = 0
         self.refused = 0
+        # What h2's settings say, as plain numbers: to ask them takes as long as to open half a stream.
+        self._most_streams = self.local_settings.max_concurrent_streams
+        self.most_peer_streams = self.remote_settings.max_concurrent_streams
 
     @property
     def open_outbound_streams(self) -> int:
@@ -199,7 +202,7 @@ class Machine(H2Connection):
         if stream is not None:
             usual = stream.receives
         else:
-            room = len(self.streams) < self.local_settings.max_concurrent_streams
+            room = len(self.streams) < self._most_streams
             usual = room and not self.client and stream_id > self.highest_inbound_stream_id and stream_id & 1 == 1
         if not usual:
             frame = HeadersFrame(stream_id, block, flags=["END_HEADERS", "END_STREAM"][: 1 + end_stream])
@@ -223,7 +226,7 @@ class Machine(H2Connection):
                 return [], []
             if self.client and stream_id & 1 == 0:
                 raise ProtocolError("A server may not open a stream.")
-            if not self.client and len(self.streams) >= self.local_settings.max_concurrent_streams:
+            if not self.client and len(self.streams) >= self._most_streams:
                 return self._refuse(frame)
         return super()._receive_headers_frame(frame)
 
@@ -262,6 +265,11 @@ class Machine(H2Connection):
         stream.state_machine.stream_closed_by = StreamClosedBy.RECV_RST_STREAM
         self.settle(stream.stream_id)
         return StreamReset(stream_id=stream.stream_id, error_code=ErrorCodes.REFUSED_STREAM, remote_reset=True)
+
+    def _acknowledge_settings(self) -> list[Frame]:
+        frames = super()._acknowledge_settings()
+        self.most_peer_streams = self.remote_settings.max_concurrent_streams
+        return frames
 
     def _terminate_connection(self, error_code: ErrorCodes) -> None:
         """GOAWAY is sent by the connection above, in one place."""

@@ -6,7 +6,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from pog.memory import keep_freed_memory
+from pog.memory import tune_memory
 from pog.process import set_up_logging
 from pog.server.calls import Calls, Served, lifespan
 from pog.server.core import Core, warn_if_open
@@ -36,7 +36,7 @@ class App(Served):
     def core(self) -> Core:
         """What is served; made at first use, from the settings as they are then. Raises SettingsError."""
         if self._core is None:
-            keep_freed_memory()
+            tune_memory()
             self._core = Core(self._settings or _from_environment())
             self._calls = Calls(self._core.mapping)
             self._pages = pages(self._core)
