@@ -84,6 +84,7 @@ def _from_environment() -> ServerSettings:
     settings = load(ServerSettings, os.environ, {})
     if not logging.getLogger().handlers:
         set_up_logging(settings.log_level, settings.log_format)
+        logging.getLogger("hypercorn").propagate = False  # the command prints its own
     return settings
 
 
