@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 
@@ -10,6 +11,7 @@ import re
 _NAME = re.compile(r"[A-Za-z0-9._\-\u0080-\U0010ffff]{1,255}")
 
 
+@functools.lru_cache(1024)
 def parse_host_port(text: str) -> tuple[str, int]:
     """Host (an IPv6 address without its brackets) and port of `name:port`, `1.2.3.4:port` or `[::1]:port`.
 

@@ -20,7 +20,10 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
+
+from pog.timers import Timer, after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +127,6 @@ class Relay:
         "_half_close_timeout",
         "_idle_timeout",
         "_local",
-        "_loop",
         "_on_end",
         "_seen",
         "_timer",
@@ -144,7 +146,6 @@ class Relay:
         answerer: Side = Side.TUNNEL,
         on_first_byte: Callable[[float], None] | None = None,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._local = _End(self, local, Side.LOCAL)
         self._tunnel = _End(self, tunnel, Side.TUNNEL)
         self._local.other, self._tunnel.other = self._tunnel, self._local
@@ -155,7 +156,7 @@ class Relay:
         self._first_byte_seen = on_first_byte
         self._asked_at = time.perf_counter()
         self.first_byte: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._seen = (0, 0)
         self._closing: Side | None = None
         self.ended: Ended | None = None
@@ -255,7 +256,7 @@ class Relay:
         if limit <= 0:
             return
         self._seen = self._progress()
-        self._timer = self._loop.call_later(limit / _LOOKS_PER_LIMIT, self._look, limit, reason, 1)
+        self._timer = after(limit / _LOOKS_PER_LIMIT, partial(self._look, limit, reason, 1))
 
     def _look(self, limit: float, reason: Reason, quiet: int) -> None:
         progress = self._progress()
@@ -264,7 +265,7 @@ class Relay:
         elif quiet >= _LOOKS_PER_LIMIT:
             self.stop(reason)
             return
-        self._timer = self._loop.call_later(limit / _LOOKS_PER_LIMIT, self._look, limit, reason, quiet + 1)
+        self._timer = after(limit / _LOOKS_PER_LIMIT, partial(self._look, limit, reason, quiet + 1))
 
     def _progress(self) -> tuple[int, int]:
         """What changes while bytes move: the counts, and what a slow local reader has still to take."""

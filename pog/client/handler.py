@@ -32,6 +32,7 @@ from pog.front.http1 import (
     error_answer,
 )
 from pog.relay import Ended, Reason, Relay, Side
+from pog.timers import Timer, after
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -74,7 +75,7 @@ class UserConnection(asyncio.Protocol):
     def __init__(self, users: Users) -> None:
         self._users = users
         self._head: RequestHead | None = RequestHead()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._busy = False
         self._visit: Visit | None = None
         self._task: asyncio.Task[None] | None = None
@@ -90,7 +91,7 @@ class UserConnection(asyncio.Protocol):
         # uvloop's transports have the methods of asyncio.Transport, but not its name.
         self._transport = cast("asyncio.Transport", transport)
         self._users.entered(self)
-        self._timer = self._users.loop.call_later(self._users.settings.head_timeout, self._head_is_late)
+        self._timer = after(self._users.settings.head_timeout, self._head_is_late)
 
     def data_received(self, data: bytes) -> None:
         if self._head is not None:
@@ -277,7 +278,7 @@ class UserConnection(asyncio.Protocol):
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._transport.resume_reading()
-        self._timer = self._users.loop.call_later(_LINGER, self._transport.abort)
+        self._timer = after(_LINGER, self._transport.abort)
 
     # The end.
 

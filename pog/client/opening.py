@@ -13,6 +13,7 @@ from h2.errors import ErrorCodes
 from pog.client.call import RUN, Call, TunnelRefused, refused_by_server
 from pog.errors import ConnectionLost, ExitUnavailable, PogError, StreamsExhausted, TunnelError, TunnelReset
 from pog.front.http1 import Refusal
+from pog.timers import after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ class Opening:
         self._wait: asyncio.Task[None] | None = None
         self._tried: Session | None = None
         self._began = 0.0
-        self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, self._late)
+        self._timer = after(HANDSHAKE_TIMEOUT, self._late)
 
     def begin(self) -> None:
         session = self._pool.pick(self._tried)

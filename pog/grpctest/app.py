@@ -21,6 +21,10 @@ class ServiceApp(Served):
     def __init__(self, mapping: Mapping) -> None:
         self._calls = Calls(mapping.__mapping__())
 
+    @property
+    def calls(self) -> Calls:
+        return self._calls
+
     async def drain(self) -> None:
         """Waits for nothing: at the end of a test the calls are cut."""
 

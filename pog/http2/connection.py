@@ -164,6 +164,22 @@ class Connection:
         queue.add(chunks, size)
         self._wake(queue)
 
+    def send_short(self, queue: SendQueue, chunks: list[Chunk], size: int) -> bool:
+        """Sends DATA at once, where it is short, may be sent, and nothing waits; false when it is to be queued."""
+        machine, stream = self.machine, queue.machine
+        if (
+            size > _JOIN_BYTES
+            or queue.size
+            or len(self.scheduler)
+            or size > stream.outbound_flow_control_window
+            or size > machine.outbound_flow_control_window
+        ):
+            return False
+        stream.outbound_flow_control_window -= size
+        machine.outbound_flow_control_window -= size
+        self._output.chunks.append(b"".join((frames.header(size, frames.DATA, 0, stream.stream_id), *chunks)))
+        return True
+
     def end(self, queue: SendQueue, trailers: Headers | None = None) -> None:
         """Ends our direction after what is queued, with END_STREAM or with trailers.
 
@@ -256,13 +272,12 @@ class Connection:
 
     def consumed(self, stream: MachineStream, size: int, now: float) -> None:
         """A reader took `size` bytes of the stream: its credit goes back."""
-        if not stream.receives_data:
-            stream.window.held -= size
-            return
-        shared = len(self.machine.streams) > 1
-        increment = stream.window.returned(size, now, self.rtt, may_grow=self.budget.may_grow, shared=shared)
-        if increment:
-            self._output.chunks.append(frames.window_update(stream.stream_id, increment))
+        window = stream.window
+        if window.consumed(size) and stream.receives_data:
+            shared = len(self.machine.streams) > 1
+            increment = window.announce(now, self.rtt, may_grow=self.budget.may_grow, shared=shared)
+            if increment:
+                self._output.chunks.append(frames.window_update(stream.stream_id, increment))
 
     @property
     def short(self) -> bool:

@@ -234,9 +234,8 @@ class Inbound:
             self._output.chunks.append(frames.rst_stream(stream_id, ErrorCodes.STREAM_CLOSED))
 
     def _end_of_frame(self) -> None:
-        stream = self._stream
-        self._stream = None
-        if stream is not None and self._ends:
+        stream, self._stream = self._stream, None
+        if self._ends and stream is not None:
             stream.state_machine.process_input(StreamInputs.RECV_END_STREAM)
             self._events.append(StreamEnded(stream_id=stream.stream_id))
             self.machine.settle(stream.stream_id)

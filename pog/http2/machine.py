@@ -85,7 +85,9 @@ class MachineStream(H2Stream):
     @property
     def receives_data(self) -> bool:
         """Whether the peer may send DATA now."""
-        return self.receives and bool(self.state_machine.headers_received)
+        machine = self.state_machine
+        state = machine.state
+        return (state is StreamState.OPEN or state is StreamState.HALF_CLOSED_LOCAL) and bool(machine.headers_received)
 
     @property
     def counts_content(self) -> bool:

@@ -57,6 +57,8 @@ _PULL_BYTES = 256 * 1024
 _MOST_UNSENT_ANSWERS = 4 * 1024 * 1024
 # A failed connection is closed after its GOAWAY was sent, or after this many seconds.
 _CLOSE_TIMEOUT = 5.0
+# So many pieces of output of one pass are joined: with all of them, two busy processes would wait for each other.
+_MOST_JOINED = 8
 # A piece of input of this size is worth a measurement of the round trip.
 _WORTH_A_PROBE = 16 * 1024
 # Limits and lingering streams are looked at so often, seconds; never more often than the second number.
@@ -106,6 +108,7 @@ class Session(asyncio.Protocol):
         # While True, what is to be sent waits for the end of the present step.
         self._corked = False
         self._flushing = False
+        self._joined = 0
         self._transport_full = False
         self._now = time.monotonic()
         self._began = self._now
@@ -351,6 +354,7 @@ class Session(asyncio.Protocol):
             return
         connection = self._connection
         self._corked = True
+        self._joined = 0
         try:
             while True:
                 served: list[SendQueue] = []
@@ -373,8 +377,14 @@ class Session(asyncio.Protocol):
     # From streams
 
     def _flush_soon(self) -> None:
-        """Writes when the loop has served what is ready now: what many streams say then goes out in one piece."""
-        if not (self._corked or self._flushing):
+        """Writes when the loop has served what is ready now, or when many have spoken: then all that goes out in one
+        piece, and the peer is not kept waiting for the rest."""
+        if self._corked:
+            return
+        self._joined += 1
+        if self._joined >= _MOST_JOINED:
+            self.flush()
+        elif not self._flushing:
             self._flushing = True
             self.loop.call_soon(self._flush_now)
 
@@ -417,7 +427,8 @@ class Session(asyncio.Protocol):
 
     def write(self, stream: Stream, chunks: list[Chunk], size: int) -> None:
         self.stats.bytes_sent += size
-        self._connection.queue(stream.queue, chunks, size)
+        if self._transport_full or not self._connection.send_short(stream.queue, chunks, size):
+            self._connection.queue(stream.queue, chunks, size)
         if size >= BULK_BYTES:
             self.flush()  # while it is in the processor's cache
         else:

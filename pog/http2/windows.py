@@ -70,11 +70,17 @@ class ReceiveWindow:
 
         `now` and `rtt`, the round trip, are in seconds. `shared`: other streams are on the same connection.
         """
+        return self.announce(now, rtt, may_grow=may_grow, shared=shared) if self.consumed(size) else 0
+
+    def consumed(self, size: int) -> bool:
+        """The first half of `returned`, for those in a hurry: whether there is something to `announce`."""
         self.held -= size
         self._used += size
+        return self.max_window_size - self.current_window_size - self.held >= self.max_window_size >> 2
+
+    def announce(self, now: float, rtt: float | None, *, may_grow: bool = True, shared: bool = False) -> int:
+        """The other half."""
         increment = self.max_window_size - self.current_window_size - self.held
-        if increment < self.max_window_size >> 2:
-            return 0
         if self._used >= self.max_window_size or now - self._used_since > _IDLE_SECONDS:
             self._adapt(now, rtt, may_grow, shared)
             increment = self.max_window_size - self.current_window_size - self.held

@@ -50,6 +50,11 @@ class App(Served):
         return self.core.settings.engine == "portable"
 
     @property
+    def calls(self) -> Calls:
+        _ = self.core
+        return self._calls
+
+    @property
     def drain_timeout(self) -> float:
         return self.core.settings.drain_timeout
 

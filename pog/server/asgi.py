@@ -1,8 +1,4 @@
-"""ASGI over a stream of our own HTTP/2: what Hypercorn's HTTPStream is to its own.
-
-Plain requests are served from here. A gRPC call finds the stream itself under STREAM in the scope's extensions, and
-speaks to it directly.
-"""
+"""ASGI over a stream of our own HTTP/2: what Hypercorn's HTTPStream is to its own. Calls of gRPC do without."""
 
 from __future__ import annotations
 
@@ -20,8 +16,6 @@ if TYPE_CHECKING:
 
     Message = MutableMapping[str, Any]
     Address = tuple[str, int]
-
-STREAM = "pog.http2.stream"
 
 # Answers to these have no content: RFC 9110 6.4.1.
 _WITHOUT_CONTENT = (204, 304)
@@ -53,7 +47,7 @@ def http_scope(stream: Stream, *, scheme: str, client: Address | None, server: A
         "client": client,
         "server": server,
         "state": {},
-        "extensions": {"http.response.trailers": {}, STREAM: stream},
+        "extensions": {"http.response.trailers": {}},
     }
 
 

@@ -9,17 +9,17 @@ from grpclib.events import _DispatchServerEvents
 from grpclib.server import request_handler
 
 from pog.errors import SettingsError
-from pog.server.asgi import STREAM
 from pog.server.bridge import AsgiStream, request_headers
 from pog.server.codecs import BinaryCodec
 from pog.server.connect_protocol import ConnectCalls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from grpclib.const import Handler
     from grpclib.protocol import Stream
 
+    from pog.http2.hpack import Headers
     from pog.http2.session import Session
     from pog.http2.stream import Stream as OwnStream
     from pog.server.bridge import Message, Receive, Send
@@ -32,6 +32,11 @@ class Served(ABC):
     @abstractmethod
     def portable(self) -> bool:
         """Whether to leave the connections to Hypercorn all the same."""
+
+    @property
+    @abstractmethod
+    def calls(self) -> Calls:
+        """What answers calls; those of gRPC come to it from the engine without the way through ASGI."""
 
     @property
     @abstractmethod
@@ -76,17 +81,19 @@ class Calls:
             await send({"type": "http.response.start", "status": 505, "headers": [(b"content-length", b"0")]})
             await send({"type": "http.response.body", "body": b""})
             return
-        if own := scope.get("extensions", {}).get(STREAM):
-            await self._call(own, own.headers, own.release)
-        else:
-            stream = AsgiStream(scope, receive, send)
-            await self._call(cast("Stream", stream), request_headers(scope), stream.release)
+        stream = AsgiStream(scope, receive, send)
+        await self.serve(cast("Stream", stream), request_headers(scope), stream.release)
 
-    async def _call(self, stream: Stream, headers: list[tuple[str, str]], release: Callable[[], Any]) -> None:
-        """Serves one call on a stream with grpclib's surface, whatever is below it."""
+    async def serve(self, stream: Stream, headers: Headers, release: Callable[[], Any]) -> None:
+        """Serves one call of gRPC on a stream with grpclib's surface, whatever is below it."""
         # Binary metadata, which no method here has a use for, would end the call with a traceback if malformed.
         headers = [each for each in headers if not each[0].endswith("-bin")]
         await request_handler(self.mapping, stream, headers, self._codec, None, self._dispatch, release_stream=release)
+
+
+def is_call(headers: Iterable[tuple[str, str]]) -> bool:
+    """Whether a request over HTTP/2 is a call of gRPC."""
+    return dict(headers).get("content-type", "").startswith("application/grpc")
 
 
 def _is_grpc(scope: Message) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import os
 import socket
 from typing import TYPE_CHECKING, cast
@@ -12,12 +13,16 @@ import aiohappyeyeballs
 
 from pog.address import parse_host_port
 from pog.errors import DialError, DialKind
+from pog.timers import Limit
 
 if TYPE_CHECKING:
     from pog.egress import EgressPolicy
 
 # RFC 8305 8: the recommended Connection Attempt Delay, seconds.
 _ATTEMPT_DELAY = 0.25
+
+# Addresses whose judgement is remembered; about 200 bytes each.
+_REMEMBERED = 1024
 
 _AddrInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]]
 
@@ -52,7 +57,8 @@ class Dialler:
     """Dials destinations under one policy; `timeout` is in seconds and covers resolving and connecting."""
 
     def __init__(self, policy: EgressPolicy, timeout: float) -> None:
-        self._policy = policy
+        # Judged once: programs open many tunnels to few places.
+        self._refusal = functools.lru_cache(_REMEMBERED)(policy.refusal)
         self._timeout = timeout
 
     async def dial(self, host_port: str) -> Held:
@@ -62,7 +68,7 @@ class Dialler:
         except ValueError as error:
             raise DialError(DialKind.BAD_ADDRESS, host_port, str(error)) from None
         try:
-            async with asyncio.timeout(self._timeout):
+            with Limit(self._timeout):
                 found = _literal(host, port) or await self._resolve(host_port, host, port)
                 return await self._connect(host_port, self._permitted(host_port, found))
         except TimeoutError:
@@ -80,7 +86,7 @@ class Dialler:
         refusals: list[str] = []
         permitted = []
         for info in found:
-            if refusal := self._policy.refusal(info[4][0]):
+            if refusal := self._refusal(info[4][0]):
                 refusals.append(refusal)
             else:
                 permitted.append(info)
@@ -102,6 +108,7 @@ class Dialler:
         return held
 
 
+@functools.lru_cache(_REMEMBERED)
 def _literal(host: str, port: int) -> list[_AddrInfo]:
     """What the resolver would say of an address; it would ask a thread."""
     for family in (socket.AF_INET, socket.AF_INET6):

@@ -23,12 +23,13 @@ from hypercorn.protocol.h2 import H2Protocol
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
 from pog.server.asgi import AsgiExchange, http_scope
-from pog.server.calls import Served
+from pog.server.calls import Served, is_call
 from pog.server.core import LAST_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from grpclib.protocol import Stream as GrpclibStream
     from hypercorn.asyncio.tcp_server import TCPServer
     from hypercorn.asyncio.worker_context import AsyncioSingleTask
     from hypercorn.config import Config
@@ -108,10 +109,18 @@ class EngineProtocol:
             self._session.drain()  # not before the client knows that this connection is no place to try again
             stream.reset_nowait(ErrorCodes.REFUSED_STREAM)
             return
-        self._tasks.spawn(self._serve, stream)
+        self._tasks.spawn(self._call if is_call(stream.headers or ()) else self._exchange, stream)
 
-    async def _serve(self, stream: Stream) -> None:
-        """One request. No exception leaves it: it would end every other one of the connection."""
+    # One request each. No exception leaves them: it would end every other one of the connection.
+
+    async def _call(self, stream: Stream) -> None:
+        try:
+            await self._served.calls.serve(cast("GrpclibStream", stream), stream.headers or [], stream.release)
+        except Exception:
+            log.exception("a call failed")
+        _end(stream)
+
+    async def _exchange(self, stream: Stream) -> None:
         scope = http_scope(stream, scheme=self._scheme, client=self._client, server=self._server)
         exchange = AsgiExchange(stream, scope["method"])
         try:
@@ -121,8 +130,7 @@ class EngineProtocol:
             if not exchange.started and stream.closable:
                 await exchange.send({"type": "http.response.start", "status": 500, "headers": []})
                 await exchange.send({"type": "http.response.body", "body": b""})
-        if stream.error is None and not stream.queue.ends:
-            stream.reset_nowait(ErrorCodes.INTERNAL_ERROR)
+        _end(stream)
 
     async def _end_with_worker(self) -> None:
         """When the worker ends: no new streams, and the connection closes with the last one, or at the limit."""
@@ -185,6 +193,12 @@ def _feed_held(owner: TCPServer, transport: asyncio.Transport, session: Session)
         transport.close()
     if not transport.is_closing():
         transport.resume_reading()
+
+
+def _end(stream: Stream) -> None:
+    """Whoever served the stream has returned: what has no end by now gets none."""
+    if stream.error is None and not stream.queue.ends:
+        stream.reset_nowait(ErrorCodes.INTERNAL_ERROR)
 
 
 async def _wait(event: HypercornEvent) -> None:

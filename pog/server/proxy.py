@@ -16,6 +16,7 @@ from pog.errors import DialError, ProtocolViolation
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectResponse, Packet
 from pog.relay import Ended, Reason, Relay, Side
+from pog.timers import Limit
 from pog.tunnel.abilities import ABILITIES_KEY, ERROR_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
 from pog.tunnel.payload import PayloadTransport, open_payload
 
@@ -111,7 +112,7 @@ class HTTPProxy(HTTPProxyBase):
         if self.draining:
             raise GRPCError(*_ENDINGS[Reason.STOPPED])
         try:
-            async with asyncio.timeout(_REQUEST_TIMEOUT):
+            with Limit(_REQUEST_TIMEOUT):
                 packet = await stream.recv_message()
         except TimeoutError:
             raise GRPCError(Status.DEADLINE_EXCEEDED, f"no connect_request in {_REQUEST_TIMEOUT:g} s") from None

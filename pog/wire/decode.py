@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from pog.errors import ProtocolViolation
 from pog.proto.grpcproxy_pb2 import Packet
+from pog.wire.encode import prefix
 
 Chunk = bytes | memoryview
 
@@ -23,6 +24,8 @@ _PAYLOAD_TAG = 0x0A
 # Protobuf reads the length of a field from at most five bytes.
 _LENGTH_BYTES = 5
 _HEAD_BYTES = _GRPC_BYTES + 1 + _LENGTH_BYTES
+# Before a payload of up to 127 bytes.
+_SHORT_HEAD = _GRPC_BYTES + 2
 
 
 class Decoder:
@@ -57,6 +60,9 @@ class Decoder:
             return [data]
         if self._error is not None:
             raise self._error
+        if _SHORT_HEAD < size <= _SHORT_HEAD + 127 and data[:_SHORT_HEAD] == prefix(size - _SHORT_HEAD):
+            if self.between_messages:
+                return [data[_SHORT_HEAD:]]  # a keystroke
         try:
             return self._feed(data, size)
         except ProtocolViolation as error:

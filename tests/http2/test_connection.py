@@ -234,6 +234,35 @@ def test_the_peers_smaller_initial_window_holds_for_open_streams() -> None:
     assert queue.size == 30
 
 
+def test_what_is_short_goes_at_once_but_never_before_what_waits() -> None:
+    client, server = pair()
+    connection = client.connection
+    first, second = (SendQueue(connection.open_stream(factory.REQUEST)) for _ in range(2))
+    window, shared = first.machine.outbound_flow_control_window, client.machine.outbound_flow_control_window
+    assert connection.send_short(first, [b"ab", memoryview(b"cd")], 4)
+    assert first.machine.outbound_flow_control_window == window - 4
+    assert client.machine.outbound_flow_control_window == shared - 4
+    assert not connection.send_short(first, [bytes(4 * KIB)], 4 * KIB)
+    connection.queue(first, [b"ef"], 2)
+    assert not connection.send_short(first, [b"gh"], 2), "its own stream has something queued"
+    assert not connection.send_short(second, [b"gh"], 2), "it is another stream's turn"
+    connection.queue(first, [b"gh"], 2)
+    pieces = of(DataReceived, exchange(client, server)[1])
+    assert b"".join(piece.data for piece in pieces) == b"abcdefgh"
+
+
+@pytest.mark.parametrize("which", ["stream", "connection"])
+def test_what_is_short_waits_for_its_window(which: str) -> None:
+    client, _ = pair()
+    queue = SendQueue(client.connection.open_stream(factory.REQUEST))
+    owner = queue.machine if which == "stream" else client.machine
+    owner.outbound_flow_control_window = 3
+    assert not client.connection.send_short(queue, [b"four"], 4)
+    assert owner.outbound_flow_control_window == 3
+    assert client.connection.send_short(queue, [b"all"], 3)
+    assert owner.outbound_flow_control_window == 0
+
+
 def test_an_end_needs_no_window() -> None:
     client, server = pair()
     stream = client.connection.open_stream(factory.REQUEST)

@@ -116,6 +116,26 @@ def test_output_of_one_piece_of_input_is_written_at_once() -> None:
     run(test)
 
 
+def test_what_several_streams_say_in_one_pass_is_joined_but_not_without_end() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        calls = [await sessions.call(REQUEST) for _ in range(20)]
+        await settle()
+        before = sessions.up.written
+        for stream, _ in calls[:5]:
+            put(stream, b"few")
+        assert sessions.up.written == before
+        await settle()
+        assert sessions.up.written == before + 1
+        for stream, _ in calls:
+            put(stream, b"many")
+        assert sessions.up.written == before + 3  # twice eight; four wait for the next pass
+        await settle()
+        assert sessions.up.written == before + 4
+
+    run(test)
+
+
 def test_after_much_input_the_other_sockets_are_read_first() -> None:
     async def test() -> None:
         sessions = Sessions()
