@@ -5,7 +5,7 @@ the limit. Every measure runs on freshly started processes. In each round the co
 The table shows the medians of the rounds, the ratio to two haproxy in TCP mode with splicing (the limit for two hops),
 and PASS or MISS against the floors. A floor that is missed is reported; it does not fail the run.
 
-  measures: content down up down16 open echo beside idle stop stuff churn; what each does is in measures.py
+  measures: content down up down16 open echo beside neighbours idle stop stuff churn; what each does is in measures.py
 """
 
 import sys

@@ -4,6 +4,7 @@ The rows name the floor that the figure of pog has to reach, where there is one.
 """
 
 import enum
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from tests.bench.ground import Entrant
 MB = 1_000_000
 GB = 1_000_000_000
 ENDLESS = 1_000_000 * GB
+# Transfers alone and beside others, in turns.
+_PAIRS = 5
 Figures = dict[str, float]
 
 
@@ -135,6 +138,25 @@ def beside(seconds: int, settle: int, entrant: Entrant) -> Figures:
     }
 
 
+def neighbours(scale: Scale, entrant: Entrant) -> Figures:
+    """Four new tunnels download, by themselves and beside a reader that has stopped, a destination that takes nothing
+    and a user who has broken off: what is left of their throughput, the median of pairs that take turns."""
+
+    def download() -> float:
+        answer = entrant.load("down", tunnels=4, bytes=scale.bulk // 8)
+        return answer["bytes"] / answer["seconds"]
+
+    left = []
+    for _ in range(_PAIRS):
+        alone = download()
+        with entrant.loading("stop", bytes=scale.stopped) as reader, entrant.loading("stuff", bytes=GB) as writer:
+            with entrant.loading("stop", bytes=scale.stopped) as breaker:
+                for each in (reader, writer, breaker):
+                    entrant.answer(each)
+            left.append(download() / alone)
+    return {"neighbours": statistics.median(left)}
+
+
 def idle(scale: Scale, entrant: Entrant) -> Figures:
     """Tunnels that have said one command and rest: growth of each process per tunnel. Then each must echo a byte."""
     few, most = scale.idle
@@ -213,6 +235,11 @@ def measures(scale: Scale) -> tuple[Measure, ...]:
                 Row("beside.p99", "echo beside bulk p99, ms", 2, at_most(8)),
                 Row("beside.bulk", "the bulk beside it, MB/s"),
             ),
+        ),
+        Measure(
+            "neighbours",
+            partial(neighbours, scale),
+            (Row("neighbours", "4 tunnels beside three that stick or break: of their MB/s", 2, at_least(0.9)),),
         ),
         Measure(
             "idle",
