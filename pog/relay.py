@@ -108,7 +108,12 @@ class _End(asyncio.Protocol):
             self.other.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.write = _drop  # uvloop raises from then on, and the other end may still deliver
         self.relay._connection_lost(self, exc)
+
+
+def _drop(data: bytes | bytearray | memoryview) -> None:
+    """In the place of a lost transport's write."""
 
 
 class Relay:

@@ -72,7 +72,7 @@ def run(settings: ServerSettings, started: Callable[[list[Address]], None]) -> N
         from pog.server.core import warn_if_open
 
         gc.freeze()  # what is there already stays in pages that the workers share
-        warn_if_open(settings)
+        warn_if_open(settings, settings.listen)
         host, port = sock.getsockname()[:2]
         settings = dataclasses.replace(settings, listen=Address(settings.listen.host, port))
         Parent(settings, sock, lambda: started([Address(host, port)])).run()

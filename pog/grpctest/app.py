@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pog.server  # noqa: F401  # puts our HTTP/2 into Hypercorn
-from pog.server.calls import Calls, Served, lifespan
+from pog.server.calls import Calls, Served, lifespan, nothing_here
 
 if TYPE_CHECKING:
     from pog.grpctest.servers import Mapping
@@ -35,7 +35,6 @@ class ServiceApp(Served):
             case "http" if self._calls.takes(scope):
                 await self._calls(scope, receive, send)
             case "http":
-                await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
-                await send({"type": "http.response.body", "body": b""})
+                await nothing_here(send)
             case _:
                 await send({"type": "websocket.close", "code": 1000})

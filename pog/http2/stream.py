@@ -21,7 +21,6 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from h2.errors import ErrorCodes
 from h2.exceptions import StreamClosedError
 
-from pog.errors import ConnectionLost, TunnelError
 from pog.http2.config import BULK_BYTES
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from grpclib.utils import Wrapper
 
+    from pog.errors import TunnelError
     from pog.http2.hpack import Headers
     from pog.http2.machine import MachineStream
     from pog.http2.scheduler import Chunk, SendQueue
@@ -217,8 +217,8 @@ class Stream:
     async def recv_data(self, size: int) -> bytes:
         """Exactly `size` bytes, or none when the peer's direction has ended.
 
-        Raises TunnelError when the stream breaks or ends inside, and GRPCError for a size over 4 MiB. Nothing is lost
-        when the caller is cancelled.
+        Raises TunnelError when the stream breaks, and GRPCError when it ends inside a message or for a size over 4 MiB.
+        Nothing is lost when the caller is cancelled.
         """
         if size > LARGEST_MESSAGE:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes; the limit is {LARGEST_MESSAGE}")
@@ -228,8 +228,9 @@ class Stream:
             if self.error is not None:
                 raise self.error
             if self.ended:
-                if self.held:
-                    raise ConnectionLost("the stream ended inside a message")
+                # grpclib asks for five bytes between messages, and for any other number inside one.
+                if self.held or size != 5:
+                    raise GRPCError(Status.INTERNAL, "the stream ended inside a message")
                 return b""
             await self._changed()
         return self._take(size)

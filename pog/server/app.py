@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pog.memory import tune_memory
 from pog.process import set_up_logging
-from pog.server.calls import Calls, Served, lifespan
+from pog.server.calls import Calls, Served, lifespan, nothing_here
 from pog.server.core import Core, warn_if_open
 from pog.server.pages import pages
 from pog.settings import ServerSettings, load
@@ -26,7 +26,7 @@ class App(Served):
     `hypercorn pog.server:app` needs nothing else."""
 
     _calls: Calls
-    _pages: Starlette
+    _pages: Starlette | None
 
     def __init__(self, settings: ServerSettings | None = None) -> None:
         self._settings = settings
@@ -38,10 +38,13 @@ class App(Served):
         if self._core is None:
             tune_memory()
             self._core = Core(self._settings or _from_environment())
-            self._calls = Calls(self._core.mapping)
-            self._pages = pages(self._core)
-            if self._core.settings.workers == 1:  # otherwise their parent does it, once
-                warn_if_open(self._core.settings)
+            mux = self._core.settings.grpc_and_http_mux
+            self._calls = Calls(self._core.mapping, connect=mux)
+            self._pages = pages(self._core) if mux else None
+            if self._settings is None:
+                warn_if_open(self._core.settings, None)
+            elif self._settings.workers == 1:  # otherwise their parent does it, once
+                warn_if_open(self._settings, self._settings.listen)
             self._core.start()
         return self._core
 
@@ -74,8 +77,10 @@ class App(Served):
         _ = self.core  # for an ASGI server without lifespan
         if scope["type"] == "http" and self._calls.takes(scope):
             await self._calls(scope, receive, send)
-        elif scope["type"] == "http":
+        elif scope["type"] == "http" and self._pages is not None:
             await self._pages(scope, receive, send)
+        elif scope["type"] == "http":
+            await nothing_here(send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 

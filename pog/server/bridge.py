@@ -112,8 +112,8 @@ class AsgiStream:
             self.wrapper.cancel(StreamTerminatedError("the client has gone"))
 
     async def recv_data(self, size: int) -> bytes:
-        """Exactly `size` bytes, or none at the end of the request. Raises StreamTerminatedError when it ends inside,
-        GRPCError when that is more than one message may have."""
+        """Exactly `size` bytes, or none at the end of the request. Raises StreamTerminatedError without a client, and
+        GRPCError when the request ends inside a message or for more than one message may have."""
         if size > _MESSAGE_BYTES:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes; {_MESSAGE_BYTES} are permitted")
         self._wanted = size
@@ -121,8 +121,10 @@ class AsgiStream:
             self._changed.set()
             self._changed.clear()
             await self._changed.wait()
-        if 0 < len(self._unread) < size or self._disconnected:
-            raise StreamTerminatedError("the request ended inside a message")
+        if self._disconnected:
+            raise StreamTerminatedError("the client has gone")
+        if len(self._unread) < size and (self._unread or size != 5):  # 5: grpclib is between messages
+            raise GRPCError(Status.INTERNAL, "the request ended inside a message")
         data = bytes(self._unread[:size])
         del self._unread[:size]
         self._changed.set()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
+from grpclib.const import Status
 from grpclib.events import _DispatchServerEvents
+from grpclib.metadata import decode_timeout, encode_grpc_message
 from grpclib.server import request_handler
 
 from pog.errors import SettingsError
@@ -14,7 +16,7 @@ from pog.server.codecs import BinaryCodec
 from pog.server.connect_protocol import ConnectCalls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from grpclib.const import Handler
     from grpclib.protocol import Stream
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from pog.http2.session import Session
     from pog.http2.stream import Stream as OwnStream
     from pog.server.bridge import Message, Receive, Send
+
+# Nothing is done within less; seconds.
+_LEAST_TIMEOUT = 0.001
 
 
 class Served(ABC):
@@ -62,18 +67,18 @@ class Served(ABC):
 class Calls:
     """The part of an ASGI app that answers calls."""
 
-    def __init__(self, mapping: dict[str, Handler]) -> None:
+    def __init__(self, mapping: dict[str, Handler], *, connect: bool = True) -> None:
         self.mapping = mapping
-        self._connect = ConnectCalls(mapping)
+        self._connect = ConnectCalls(mapping) if connect else None
         self._codec = BinaryCodec()
         self._dispatch = _DispatchServerEvents()
 
     def takes(self, scope: Message) -> bool:
         """Whether a request is a call, to a method that may not exist; the rest is for pages."""
-        return _is_grpc(scope) or self._connect.takes(scope)
+        return _is_grpc(scope) or (self._connect is not None and self._connect.takes(scope))
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if not _is_grpc(scope):
+        if self._connect is not None and not _is_grpc(scope):
             await self._connect(scope, receive, send)
             return
         if scope["http_version"] not in ("2", "3"):
@@ -86,9 +91,45 @@ class Calls:
 
     async def serve(self, stream: Stream, headers: Headers, release: Callable[[], Any]) -> None:
         """Serves one call of gRPC on a stream with grpclib's surface, whatever is below it."""
+        fields = dict(headers)
+        if fields.get(":method") == "POST" and (refusal := self._refusal(fields)) is not None:
+            await stream.send_headers(refusal, end_stream=True)
+            release()
+            return
         # Binary metadata, which no method here has a use for, would end the call with a traceback if malformed.
         headers = [each for each in headers if not each[0].endswith("-bin")]
+        if "te" not in fields:  # some fronts drop it, and grpc-go does not miss it
+            headers.append(("te", "trailers"))
         await request_handler(self.mapping, stream, headers, self._codec, None, self._dispatch, release_stream=release)
+
+    def _refusal(self, fields: Mapping[str, str]) -> Headers | None:
+        """What grpclib would answer without a content-type, so that grpc-go takes it for a broken answer, or with a
+        traceback that any stranger can ask for."""
+        encoding, timeout = fields.get("grpc-encoding", "identity"), fields.get("grpc-timeout")
+        if fields.get(":path") not in self.mapping:
+            return _only_trailers(Status.UNIMPLEMENTED, f"unknown method {fields.get(':path')}")
+        if encoding != "identity":
+            return [
+                *_only_trailers(Status.UNIMPLEMENTED, f"messages compressed by {encoding} are not understood"),
+                ("grpc-accept-encoding", "identity"),
+            ]
+        if timeout is not None:
+            try:
+                seconds = decode_timeout(timeout)
+            except ValueError:
+                return _only_trailers(Status.INVALID_ARGUMENT, f"malformed grpc-timeout: {timeout}")
+            if seconds < _LEAST_TIMEOUT:
+                return _only_trailers(Status.DEADLINE_EXCEEDED, "the deadline had passed before the call began")
+        return None
+
+
+def _only_trailers(status: Status, text: str) -> Headers:
+    return [
+        (":status", "200"),
+        ("content-type", "application/grpc"),
+        ("grpc-status", str(status.value)),
+        ("grpc-message", encode_grpc_message(text)),
+    ]
 
 
 def is_call(headers: Iterable[tuple[str, str]]) -> bool:
@@ -99,6 +140,12 @@ def is_call(headers: Iterable[tuple[str, str]]) -> bool:
 def _is_grpc(scope: Message) -> bool:
     content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
     return bool(content_type.startswith(b"application/grpc"))
+
+
+async def nothing_here(send: Send) -> None:
+    """The page where there are none."""
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def lifespan(receive: Receive, send: Send, begin: Callable[[], object], end: Callable[[], object]) -> None:

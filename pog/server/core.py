@@ -21,7 +21,7 @@ from pog.reload import reload_auth
 from pog.server.dial import Dialler
 from pog.server.health import Health
 from pog.server.proxy import HTTPProxy, current_user
-from pog.server.services import GoroutineStacks, Healthcheck
+from pog.server.services import GoroutineStacks, Healthcheck, SymbolPool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
 
     from pog.settings import ServerSettings
+    from pog.values import Address
 
     Call = grpclib.server.Stream[Any, Any]
     Method = Callable[[Call], Awaitable[None]]
@@ -58,7 +59,7 @@ class Core:
         (self.tunnel_path,) = self.proxy.__mapping__()
         services: list[IServable] = [self.proxy, Healthcheck(), *self._stacks()]
         self.health = Health(_service_name(each) for each in services)
-        self.mapping = self._mapping(ServerReflection.extend([*services, self.health]))
+        self.mapping = self._mapping(ServerReflection.extend([*services, self.health], pool=SymbolPool()))
 
     def _stacks(self) -> list[IServable]:
         """Stacks show who talks to whom, so a stranger gets them only where that was asked for by name."""
@@ -71,10 +72,6 @@ class Core:
             for service in services
             for path, handler in service.__mapping__().items()
         }
-
-    def __mapping__(self) -> dict[str, Handler]:
-        """Makes the core a service of grpclib's own server."""
-        return self.mapping
 
     def _admission(self, service: IServable) -> Admission:
         """What happens before a method of this service is served."""
@@ -94,8 +91,12 @@ class Core:
             except GRPCError as error:
                 status = error.status
                 raise
+            except NotImplementedError as error:  # grpclib's word for a message that says it is compressed
+                status = Status.UNIMPLEMENTED
+                raise GRPCError(status, str(error)) from None
             except (StreamTerminatedError, asyncio.CancelledError):
-                status = Status.CANCELLED
+                late = stream.deadline is not None and not stream.deadline.time_remaining()
+                status = Status.DEADLINE_EXCEEDED if late else Status.CANCELLED
                 raise
             finally:
                 seconds, below = time.perf_counter() - began, stream._stream
@@ -150,12 +151,14 @@ class Core:
         self.metrics.close()
 
 
-def warn_if_open(settings: ServerSettings) -> None:
-    """Contract 7: an open server says so loudly."""
-    if not settings.auth_items and not settings.listen.is_loopback:
-        log.warning(
-            "OPEN PROXY: no POG_AUTH_* is set and %s is not loopback: whoever reaches it may use it", settings.listen
-        )
+def warn_if_open(settings: ServerSettings, listen: Address | None) -> None:
+    """Contract 7: an open server says so loudly. `listen` is None where another program has opened the port."""
+    if settings.auth_items:
+        return
+    if listen is None:
+        log.warning("OPEN PROXY: no POG_AUTH_* is set: whoever reaches this server may use it")
+    elif not listen.is_loopback:
+        log.warning("OPEN PROXY: no POG_AUTH_* is set and %s is not loopback: whoever reaches it may use it", listen)
 
 
 async def _everybody(stream: Call) -> None:

@@ -1,13 +1,11 @@
-"""Runs the app on Hypercorn, or the services alone on grpclib's own server."""
+"""Runs the app on Hypercorn."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-import grpclib.server
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config, Sockets
@@ -43,10 +41,9 @@ async def serve(
     with sock or listening_socket(settings.listen, shared=settings.workers > 1) as sock:
         addresses = [Address(*sock.getsockname()[:2])]
         app = App(settings)
-        serving = serve_app if settings.grpc_and_http_mux else _serve_grpc
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_drain(app.core, shutdown), name="drain")
-            tasks.create_task(serving(app, sock, shutdown), name="serve")
+            tasks.create_task(serve_app(app, sock, shutdown), name="serve")
             started(addresses)
 
 
@@ -61,24 +58,6 @@ async def serve_app(app: Served, sock: socket.socket, shutdown: asyncio.Event) -
     sockets = Sockets(secure_sockets=[], insecure_sockets=[sock], quic_sockets=[])
     framework = ASGIWrapper(cast("ASGIFramework", app))
     await worker_serve(framework, config, sockets=sockets, shutdown_trigger=shutdown.wait)
-
-
-async def _serve_grpc(app: App, sock: socket.socket, shutdown: asyncio.Event) -> None:
-    """GRPC_AND_HTTP_MUX=0: no pages, and nothing between grpclib and the socket."""
-    server = grpclib.server.Server([app.core])
-    await server.start(sock=sock, backlog=BACKLOG)
-    await shutdown.wait()
-    # Its own close() would end the open calls too.
-    cast("asyncio.Server", server._server).close()
-    await app.core.drain()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LAST_WORDS):
-            await app.core.proxy.wait_idle()
-    server.close()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LAST_WORDS):
-            await server.wait_closed()  # with Python 3.12 and later, for the last client too
-    app.core.close()
 
 
 def hypercorn_config(drain_timeout: float) -> Config:

@@ -9,6 +9,7 @@ How a tunnel ends:
     client   the peer's status OK            eof_received, then connection_lost(None)
              another status                  connection_lost(CallFailed)
     server   the request's end               eof_received
+             CANCEL by the original's client connection_lost(None)
     both     a half_close packet             eof_received; the other direction goes on
              a reset, a lost connection      connection_lost(TunnelError)
 """
@@ -22,7 +23,7 @@ from urllib.parse import unquote
 from grpclib.const import Status
 from h2.errors import ErrorCodes
 
-from pog.errors import CallFailed, ProtocolViolation, TunnelError
+from pog.errors import CallFailed, ProtocolViolation, TunnelError, TunnelReset
 from pog.wire import encode
 from pog.wire.decode import Decoder
 
@@ -108,8 +109,14 @@ class LaneTransport(asyncio.Transport):
             self._lose(None)
 
     def lost(self, error: TunnelError) -> None:
-        """For the stream: it broke."""
-        self._lose(error)
+        """For the stream: it broke.
+
+        The original's client has one word for every end of the user, CANCEL; its server closes the destination's
+        socket then, and does not reset it.
+        """
+        cancelled = isinstance(error, TunnelReset) and error.by_peer and error.code == ErrorCodes.CANCEL
+        original = not self._client and not self._half_close
+        self._lose(None if cancelled and original else error)
 
     def pause_writing(self) -> None:
         """For the stream: much is waiting to be sent."""

@@ -1,6 +1,8 @@
 """grpcio, an independent client, drives every service of the server."""
 
+import asyncio
 import hashlib
+import queue
 from collections.abc import Iterator
 
 import grpc
@@ -205,6 +207,29 @@ def test_a_deadline_ends_the_tunnel(shared_server: pog.End, opened: grpc.Channel
         assert tunnel.status()[0] is grpc.StatusCode.DEADLINE_EXCEEDED
     eventually(lambda: check_live(origin.live, 0))
     eventually(lambda: check_live(shared_server.tunnels(), 0))
+
+
+@pog.engine_only
+def test_the_end_by_a_client_of_the_original_reaches_the_destination_as_an_end(
+    opened: grpc.Channel, origins: Origins
+) -> None:
+    """That client cancels its call when the user is done; its server closes the destination's socket then."""
+    seen: queue.Queue[bytes | Exception] = queue.Queue()
+
+    async def record(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.put(await reader.readexactly(len(b"all of it")))
+        try:
+            seen.put(await reader.read())
+        except OSError as error:
+            seen.put(error)
+
+    with rpc.Tunnel(opened) as tunnel:
+        tunnel.connect(origins.start(record).host_port)
+        assert tunnel.next() == CONNECTED
+        tunnel.payload(b"all of it")
+        assert seen.get(timeout=rpc.SECONDS) == b"all of it"
+        tunnel.cancel()
+        assert seen.get(timeout=rpc.SECONDS) == b""
 
 
 @pog.engine_only

@@ -10,8 +10,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from grpclib.const import Status
 
-from tests.helpers import pog
+from tests.helpers import h2c, pog
 from tests.helpers.items import item
 from tests.helpers.process import Program
 from tests.helpers.user import send_head
@@ -87,6 +88,46 @@ def test_reflection_lists_every_service(shared_server: pog.End, version: str) ->
 )
 def test_every_unary_method_can_be_called_by_reflection_alone(shared_server: pog.End, method: str, answer: str) -> None:
     assert ask("call", shared_server, method)[0].startswith(answer)
+
+
+@pytest.mark.parametrize("symbol", ["HTTPProxy", "HTTPProxy.Run", "Packet", "grpc.health.v1.Health.Check"])
+def test_reflection_finds_services_methods_and_messages(shared_server: pog.End, symbol: str) -> None:
+    """`grpcurl describe HTTPProxy.Run` asks for the method by its name."""
+    assert ask("file", shared_server, symbol)[0].endswith("health.proto" if "health" in symbol else "grpcproxy.proto")
+    assert ask("file", shared_server, symbol + "x") == ["not found"]
+
+
+GRPC = (("content-type", "application/grpc"), ("te", "trailers"))
+CHECK = "/grpc.health.v1.Health/Check"
+EMPTY = bytes(5)
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "content", "status", "text"),
+    [
+        ("/nobody.Knows/It", (), EMPTY, Status.UNIMPLEMENTED, "unknown method /nobody.Knows/It"),
+        (CHECK, (("grpc-encoding", "gzip"),), b"\1\0\0\0\1x", Status.UNIMPLEMENTED, "gzip"),
+        (CHECK, (), b"\1\0\0\0\1x", Status.UNIMPLEMENTED, "ompression"),
+        (CHECK, (("grpc-timeout", "1n"),), EMPTY, Status.DEADLINE_EXCEEDED, "deadline"),
+        (CHECK, (("grpc-timeout", "soon"),), EMPTY, Status.INVALID_ARGUMENT, "grpc-timeout"),
+        (CHECK, (), b"\0\0\0\0\7abc", Status.INTERNAL, "inside a message"),
+        (CHECK, (), b"\0\0\0\0\7", Status.INTERNAL, "inside a message"),
+        (CHECK, (), b"\0\0", Status.INTERNAL, "inside a message"),
+    ],
+)
+def test_a_call_that_cannot_be_served_is_told_why_and_leaves_no_traceback(
+    shared_server: pog.End, path: str, more: tuple[tuple[str, str], ...], content: bytes, status: Status, text: str
+) -> None:
+    """Every answer has a content-type: without one grpc-go takes it for no answer of gRPC at all."""
+    answer, _ = h2c.request(shared_server.address, "POST", path, *GRPC, *more, content=content)
+    assert (answer[":status"], answer["content-type"].partition("+")[0]) == ("200", "application/grpc")
+    assert (answer["grpc-status"], text in answer["grpc-message"]) == (str(status.value), True)
+    assert "Traceback" not in shared_server.program.output()
+
+
+def test_a_call_whose_te_field_was_dropped_on_the_way_is_served(shared_server: pog.End) -> None:
+    answer, body = h2c.request(shared_server.address, "POST", CHECK, GRPC[0], content=EMPTY)
+    assert (answer["grpc-status"], body) == ("0", bytes((0, 0, 0, 0, 2, 8, 1)))
 
 
 JSON = ("-d", "{}", "-H", "content-type: application/json")

@@ -3,6 +3,7 @@
     python -m tests.helpers.grpcio_peer check HOST:PORT SERVICE [USER:PASSWORD]    prints the status
     python -m tests.helpers.grpcio_peer watch HOST:PORT SERVICE [USER:PASSWORD]    prints each status as it comes
     python -m tests.helpers.grpcio_peer list  HOST:PORT VERSION [USER:PASSWORD]    prints services, by reflection
+    python -m tests.helpers.grpcio_peer file  HOST:PORT SYMBOL  [USER:PASSWORD]    prints the file that has it
     python -m tests.helpers.grpcio_peer call  HOST:PORT METHOD  [USER:PASSWORD]    calls it with nothing but reflection
 
 A call that fails prints `error CODE`.
@@ -14,6 +15,7 @@ import sys
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -39,16 +41,28 @@ def watch(channel: grpc.Channel, service: str, metadata: Metadata) -> None:
 
 
 def list_services(channel: grpc.Channel, version: str, metadata: Metadata) -> None:
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    for service in reflect(channel, version, request, metadata).list_services_response.service:
+        say(service.name)
+
+
+def file_of(channel: grpc.Channel, symbol: str, metadata: Metadata) -> None:
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+    found = reflect(channel, "v1", request, metadata)
+    for file in found.file_descriptor_response.file_descriptor_proto:
+        say(FileDescriptorProto.FromString(file).name)
+    if found.HasField("error_response"):
+        say(found.error_response.error_message)
+
+
+def reflect(channel: grpc.Channel, version: str, request: Any, metadata: Metadata) -> Any:
     """The messages of v1alpha and v1 are the same on the wire."""
     call = channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
-    for answer in call(iter([request]), timeout=rpc.SECONDS, metadata=metadata):
-        for service in answer.list_services_response.service:
-            say(service.name)
+    return next(call(iter([request]), timeout=rpc.SECONDS, metadata=metadata))
 
 
 def call(channel: grpc.Channel, method: str, metadata: Metadata) -> None:
@@ -77,11 +91,14 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+COMMANDS = {"check": check, "watch": watch, "list": list_services, "file": file_of, "call": call}
+
+
 def main(command: str, host_port: str, what: str, login: str = "") -> None:
     metadata = (("authorization", basic(*login.split(":"))),) if login else ()
     with rpc.channel(host_port) as channel:
         try:
-            {"check": check, "watch": watch, "list": list_services, "call": call}[command](channel, what, metadata)
+            COMMANDS[command](channel, what, metadata)
         except grpc.RpcError as error:
             say(f"error {error.code().name}")
 

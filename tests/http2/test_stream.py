@@ -9,7 +9,7 @@ from grpclib.utils import Wrapper
 from h2.errors import ErrorCodes
 from h2.exceptions import StreamClosedError
 
-from pog.errors import ConnectionLost, TunnelReset
+from pog.errors import TunnelReset
 from pog.http2.config import SessionConfig
 from tests.http2.factory import REQUEST, RESPONSE, TRAILERS
 from tests.http2.memory import Sessions, Taker, run, settle, until
@@ -93,8 +93,12 @@ def test_an_end_inside_a_message_is_an_error() -> None:
     async def test() -> None:
         stream, request = await Sessions().call(REQUEST)
         await stream.send_data(b"abc", end_stream=True)
-        with pytest.raises(ConnectionLost):
+        with pytest.raises(GRPCError, match="inside a message"):
             await request.recv_data(5)
+        await request.recv_data(3)
+        with pytest.raises(GRPCError, match="inside a message"):
+            await request.recv_data(4)
+        assert await request.recv_data(5) == b"", "grpclib asks for five bytes between messages"
 
     run(test)
 

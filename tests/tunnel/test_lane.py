@@ -242,6 +242,18 @@ def test_strange_trailers(fields: dict[str, str], error: type[Exception]) -> Non
     run(test)
 
 
+def test_the_originals_client_has_one_word_for_every_end() -> None:
+    async def test() -> None:
+        made = await tunnel(half_close=False)
+        made.client.write(b"all of it")
+        await settle()
+        made.stream.reset_nowait(ErrorCodes.CANCEL)
+        await until(lambda: "lost" in made.destination.calls)
+        assert (made.destination.data, made.destination.error) == (b"all of it", None)
+
+    run(test)
+
+
 def test_a_reset_is_told_to_the_other_end() -> None:
     async def test() -> None:
         made = await tunnel()
