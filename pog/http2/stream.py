@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pog.http2.hpack import Headers
     from pog.http2.machine import MachineStream
     from pog.http2.scheduler import Chunk, SendQueue
-    from pog.http2.session import Session
+    from pog.http2.streams import Streams
 
 # What grpc-go allows for one message by default.
 LARGEST_MESSAGE = 4 * 1024 * 1024
@@ -88,7 +88,7 @@ class Stream:
     machine: MachineStream
     queue: SendQueue
 
-    def __init__(self, session: Session, wrapper: Wrapper | None = None) -> None:
+    def __init__(self, session: Streams, wrapper: Wrapper | None = None) -> None:
         self.id: int | None = None
         self.connection = session
         self.wrapper = wrapper
@@ -339,7 +339,7 @@ class Stream:
         return self.id is not None and not self.machine.closed and not self.connection.is_closing()
 
     @property
-    def _transport(self) -> Session:
+    def _transport(self) -> Streams:
         return self.connection
 
     # For payload

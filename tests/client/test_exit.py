@@ -228,6 +228,7 @@ def test_after_goaway_tunnels_go_on_and_new_ones_take_another_connection() -> No
             tunnel, received = await opening, Received()
             tunnel.set_protocol(received)
             first = old.stream.connection
+            assert isinstance(first, Session)
             first.drain()
             await server.connected(2)
             opening = asyncio.create_task(exit.open_tunnel("h:2"))
