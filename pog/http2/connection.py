@@ -22,8 +22,9 @@ from h2.stream import StreamInputs
 from hyperframe.exceptions import HyperframeError
 
 from pog.http2 import frames
+from pog.http2.control import Output
 from pog.http2.hpack import check_fields
-from pog.http2.inbound import Inbound, Output
+from pog.http2.inbound import Inbound
 from pog.http2.machine import Machine
 from pog.http2.scheduler import Scheduler, SendQueue
 from pog.http2.stalls import Stalls
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pog.http2.config import ConnectionConfig
+    from pog.http2.control import AnyEvent
     from pog.http2.hpack import Headers
-    from pog.http2.inbound import AnyEvent
     from pog.http2.machine import MachineStream
     from pog.http2.scheduler import Chunk
     from pog.http2.windows import Budget

@@ -1,195 +1,36 @@
-"""One stream of a session, for its two kinds of user.
+"""One stream of a session, for calls: coroutines beside the callbacks of flow.py.
 
-Calls use coroutines: the surface that grpclib expects of its protocol.Stream (recv_headers, recv_data, send_data and so
-on), and recv_chunk for plain HTTP. The payload of a tunnel uses callbacks: a Consumer is given each piece of content
-in the moment it is read from the socket, without a task or a future per piece. A call may become a payload (`attach`);
-what it had not read yet comes first.
-
-Where bytes wait, and until when:
-
-1. Content that nobody takes is held here, at most a window of it. Its credit goes back when it is taken.
-2. What is written waits in `queue` until the windows and the scheduler let it go. Above a mark the writer is told to
-   pause (`pause_writing`, or a send_data that does not return).
+It has the surface that grpclib expects of its protocol.Stream (recv_headers, recv_data, send_data and so on), and
+recv_chunk for plain HTTP. A call may become a payload (`attach`); what it had not read yet comes first.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.exceptions import GRPCError
 from h2.errors import ErrorCodes
 from h2.exceptions import StreamClosedError
 
-from pog.http2.config import BULK_BYTES
+from pog.http2.flow import Flow
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
-
-    from grpclib.utils import Wrapper
 
     from pog.errors import TunnelError
     from pog.http2.hpack import Headers
-    from pog.http2.machine import MachineStream
-    from pog.http2.scheduler import Chunk, SendQueue
+    from pog.http2.scheduler import Chunk
     from pog.http2.streams import Streams
 
 # What grpc-go allows for one message by default.
 LARGEST_MESSAGE = 4 * 1024 * 1024
 
 
-class Consumer(Protocol):
-    """Takes a stream's content by callbacks, after `Stream.attach`."""
+class Stream(Flow):
+    """A request and its answer."""
 
-    def data_received(self, data: bytes | memoryview) -> None:
-        """A piece of content, of any size. A large one is a view, and holds what was read with it in memory."""
-
-    def ended(self) -> None:
-        """The peer has ended its direction; `Stream.trailers` are there if it sent any."""
-
-    def lost(self, error: TunnelError) -> None:
-        """The stream is gone; nothing else is called after this."""
-
-    def pause_writing(self) -> None:
-        """Much of what was written is waiting."""
-
-    def resume_writing(self) -> None:
-        """Little of what was written is waiting."""
-
-
-class Stream:
-    """`headers` are those of the peer: the request on a server, the response on a client. `error`: why it broke."""
-
-    __slots__ = (
-        "_consumer",
-        "_credited",
-        "_end_told",
-        "_full",
-        "_head_sent",
-        "_held",
-        "_paused",
-        "_waiters",
-        "_wanted",
-        "connection",
-        "data_received",
-        "data_sent",
-        "ended",
-        "error",
-        "headers",
-        "held",
-        "id",
-        "machine",
-        "queue",
-        "trailers",
-        "wrapper",
-    )
-
-    machine: MachineStream
-    queue: SendQueue
-
-    def __init__(self, session: Streams, wrapper: Wrapper | None = None) -> None:
-        self.id: int | None = None
-        self.connection = session
-        self.wrapper = wrapper
-        self.headers: Headers | None = None
-        self.trailers: Headers | None = None
-        self.ended = False
-        self.error: TunnelError | None = None
-        self.held = 0
-        self.data_sent = 0
-        self.data_received = 0
-        self._held: list[Chunk] = []
-        self._wanted = 0
-        self._credited = 0
-        self._paused = False
-        self._full = False
-        self._end_told = False
-        self._head_sent = session.client
-        self._consumer: Consumer | None = None
-        self._waiters: list[asyncio.Future[None]] | None = None
-
-    # From the session
-
-    def begin(self, machine: MachineStream, queue: SendQueue) -> None:
-        self.id = machine.stream_id
-        self.machine = machine
-        self.queue = queue
-
-    def on_headers(self, headers: Headers) -> None:
-        self.headers = headers
-        self._wake()
-
-    def on_trailers(self, headers: Headers) -> None:
-        self.trailers = headers
-
-    def on_data(self, data: Chunk) -> None:
-        size = len(data)
-        self.data_received += size
-        consumer = self._consumer
-        if consumer is not None and not self._paused and not self.held:
-            consumer.data_received(data)
-            self.connection.consumed(self, size)
-            return
-        # A copy: a view would hold everything that was read with it.
-        self._held.append(bytes(data))
-        self.held += size
-        self.connection.hold(size)
-        if self._wanted:
-            self._credit_wanted()
-        self._wake()
-
-    def on_end(self) -> None:
-        self.ended = True
-        self._tell_end()
-        self._wake()
-
-    def _tell_end(self) -> None:
-        if self.ended and not self._end_told and self._consumer is not None and not self._paused and not self.held:
-            self._end_told = True
-            self._consumer.ended()
-
-    def on_lost(self, error: TunnelError) -> None:
-        """The stream broke. What was held is dropped: the bytes before a cut are of no use without the rest."""
-        if self.error is not None:
-            return
-        self.error = error
-        self._drop_held()
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            consumer.lost(error)
-        elif self.wrapper is not None:
-            self.wrapper.cancel(StreamTerminatedError(str(error)))
-        self._wake()
-
-    def on_sent(self) -> None:
-        """Some of the queue has become frames."""
-        if self._full and self.queue.size <= self.connection.config.write_low:
-            self._full = False
-            if self._consumer is not None:
-                self._consumer.resume_writing()
-        if self._waiters:
-            self._wake()
-
-    def release(self) -> None:
-        """Nobody will read the rest: what is held is dropped, and so is what may still come."""
-        self._consumer = _NOBODY
-        self._paused = False
-        self._drop_held()
-
-    def _drop_held(self) -> None:
-        if self.held:
-            self.connection.unhold(self, self.held - self._credited, self.held)
-        self._held, self.held, self._credited, self._wanted = [], 0, 0, 0
-
-    # For calls
-
-    def _wake(self) -> None:
-        if self._waiters:
-            waiters, self._waiters = self._waiters, None
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+    __slots__ = ()
 
     async def _changed(self) -> None:
         waiter = self.connection.loop.create_future()
@@ -261,20 +102,6 @@ class Stream:
         self.connection.unhold(self, self._uncount(size), size)
         return b"".join(parts)
 
-    def _uncount(self, size: int) -> int:
-        """So many bytes are no longer held; how many of them have still to be credited."""
-        self.held -= size
-        credit = max(0, size - self._credited)
-        self._credited -= size - credit
-        return credit
-
-    def _credit_wanted(self) -> None:
-        """A message that somebody waits for may be larger than the window: its bytes count as taken."""
-        credit = min(self.held, self._wanted) - self._credited
-        if credit > 0:
-            self._credited += credit
-            self.connection.consumed(self, credit)
-
     async def send_request(
         self, headers: Headers, end_stream: bool = False, *, _processor: object
     ) -> Callable[[], None]:
@@ -341,96 +168,3 @@ class Stream:
     @property
     def _transport(self) -> Streams:
         return self.connection
-
-    # For payload
-
-    def attach(self, consumer: Consumer) -> None:
-        """From now on content goes to `consumer`, in the next pass of the loop at the earliest."""
-        self.wrapper = None
-        if self.error is not None:
-            self.connection.loop.call_soon(consumer.lost, self.error)
-            return
-        self._consumer = consumer
-        if self._paused or self.held or self.ended:
-            self._paused = True
-            self.connection.loop.call_soon(self.resume_reading)
-
-    def unread(self, data: Chunk) -> None:
-        """For a consumer: the end of what it was just given belongs to the next consumer."""
-        size = len(data)
-        self._held.insert(0, bytes(data))
-        self.held += size
-        # Its credit goes back with what the present consumer took.
-        self._credited += size
-        self.connection.hold(size)
-
-    def pause_reading(self) -> None:
-        self._paused = True
-
-    def resume_reading(self) -> None:
-        """Delivers what is held, as far as the consumer takes it."""
-        consumer = self._consumer
-        if consumer is None or not self._paused:
-            return
-        self._paused = False
-        while self._held and not self._paused:
-            chunk = self._held.pop(0)
-            credit = self._uncount(len(chunk))
-            consumer.data_received(chunk)
-            self.connection.unhold(self, credit, len(chunk))
-        self._tell_end()
-
-    def write(self, chunks: list[Chunk], size: int) -> None:
-        """Queues content; `size` is the sum of the chunks in bytes, none of which is empty. The list is taken over.
-
-        A consumer that writes much is paused at once, and until the next pass of the loop at least. After the end or
-        a break what is written is dropped.
-        """
-        if self.error is not None or self.queue.ends:
-            return
-        self.data_sent += size
-        self.connection.write(self, chunks, size)
-        if self._full or self.error is not None:
-            return
-        if size >= BULK_BYTES or self.queue.size > self.connection.config.write_high:
-            self._full = True
-            if self._consumer is not None:
-                self._consumer.pause_writing()
-            if self.queue.size <= self.connection.config.write_low:
-                self.connection.loop.call_soon(self.on_sent)
-
-    def write_eof(self) -> None:
-        """Ends our direction after what is queued."""
-        if self.error is None and not self.queue.ends:
-            self.connection.end(self, None)
-
-    def expire(self, seconds: float) -> None:
-        """Resets the stream when it is not over by then."""
-        self.connection.expire(self, seconds)
-
-    def discard_written(self) -> None:
-        """What is queued and has not become a frame yet is dropped."""
-        self.queue.clear()
-        self.on_sent()
-
-
-class _Nobody:
-    """Takes everything and does nothing."""
-
-    def data_received(self, data: Chunk) -> None:
-        pass
-
-    def ended(self) -> None:
-        pass
-
-    def lost(self, error: TunnelError) -> None:
-        pass
-
-    def pause_writing(self) -> None:
-        pass
-
-    def resume_writing(self) -> None:
-        pass
-
-
-_NOBODY = _Nobody()

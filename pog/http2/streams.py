@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pog.errors import TunnelError
     from pog.http2.config import SessionConfig
     from pog.http2.events import WindowOpened
+    from pog.http2.flow import Flow
     from pog.http2.hpack import Headers
     from pog.http2.machine import MachineStream
     from pog.http2.scheduler import Chunk
@@ -65,7 +66,7 @@ class Streams:
         self._reason: str | None = None
         self._now = time.monotonic()
         # Streams whose owner is done and whose rest has still to go out, and until when.
-        self._lingering: dict[Stream, float] = {}
+        self._lingering: dict[Flow, float] = {}
 
     # What the session does
 
@@ -126,14 +127,14 @@ class Streams:
         self.stats.streams += 1
         return stream
 
-    def send_headers(self, stream: Stream, headers: Headers, *, end_stream: bool) -> None:
+    def send_headers(self, stream: Flow, headers: Headers, *, end_stream: bool) -> None:
         self._connection.send_headers(stream.machine, headers, end_stream=end_stream)
         if end_stream:
             stream.queue.ends = stream.queue.finished = True
             self._settle(stream)
         self._writer.soon()
 
-    def write(self, stream: Stream, chunks: list[Chunk], size: int) -> None:
+    def write(self, stream: Flow, chunks: list[Chunk], size: int) -> None:
         self.stats.bytes_sent += size
         if self._writer.full or not self._connection.send_short(stream.queue, chunks, size):
             self._connection.queue(stream.queue, chunks, size)
@@ -142,7 +143,7 @@ class Streams:
         else:
             self._writer.soon()
 
-    def end(self, stream: Stream, trailers: Headers | None) -> None:
+    def end(self, stream: Flow, trailers: Headers | None) -> None:
         self._connection.end(stream.queue, trailers)
         if stream.queue.finished:
             self._settle(stream)
@@ -150,12 +151,12 @@ class Streams:
             self.expire(stream, self.config.linger)
         self._writer.soon()
 
-    def expire(self, stream: Stream, seconds: float) -> None:
+    def expire(self, stream: Flow, seconds: float) -> None:
         """Resets the stream when it is not over by then (or a few seconds later)."""
         if stream.id in self.streams:
             self._lingering[stream] = time.monotonic() + seconds
 
-    def reset(self, stream: Stream, error_code: int) -> None:
+    def reset(self, stream: Flow, error_code: int) -> None:
         if stream.id is None or stream.error is not None or stream.machine.closed:
             return
         if self.client and error_code == ErrorCodes.NO_ERROR and not stream.ended:
@@ -165,7 +166,7 @@ class Streams:
         self._tell_lost(stream, TunnelReset(int(error_code), by_peer=False))
         self._writer.soon()
 
-    def consumed(self, stream: Stream, size: int) -> None:
+    def consumed(self, stream: Flow, size: int) -> None:
         """A stream's owner took `size` bytes of content."""
         if self._writer.corked:
             self._connection.consumed(stream.machine, size, self._now)
@@ -180,7 +181,7 @@ class Streams:
         if not self._budget.may_grow:
             self._connection.fit_budget(self._now)
 
-    def unhold(self, stream: Stream, credit: int, size: int) -> None:
+    def unhold(self, stream: Flow, credit: int, size: int) -> None:
         """A stream holds `size` bytes less; `credit` of them have not been counted as consumed yet."""
         self._budget.held -= size
         if not self._open:
@@ -267,7 +268,7 @@ class Streams:
 
     # Their ends
 
-    def _settle(self, stream: Stream) -> None:
+    def _settle(self, stream: Flow) -> None:
         """Our direction or the peer's has ended; when both have, the stream is over."""
         if stream.queue.finished and not stream.ended and not self.client:
             # RFC 9113 section 8.1: the answer is complete without the rest of the request.
@@ -277,7 +278,7 @@ class Streams:
         elif stream.queue.finished and stream.ended:
             self._remove(stream)
 
-    def _remove(self, stream: Stream) -> None:
+    def _remove(self, stream: Flow) -> None:
         self._lingering.pop(stream, None)
         stream.queue.owner = None  # a cycle less for the garbage collector
         if stream.id is not None and self.streams.pop(stream.id, None) is not None:
@@ -288,17 +289,17 @@ class Streams:
         self.stats.resets_sent[error_code] += 1
         self._connection.reset_stream(machine, error_code)
 
-    def _stop_sending(self, stream: Stream) -> None:
+    def _stop_sending(self, stream: Flow) -> None:
         stream.queue.ends = stream.queue.finished = True
         stream.queue.ready = False
         stream.discard_written()
 
-    def _broken(self, stream: Stream) -> None:
+    def _broken(self, stream: Flow) -> None:
         """The owner of a stream failed in a callback: that is the end of this stream, and of no other."""
         log.exception("a stream's owner failed")
         self.reset(stream, ErrorCodes.INTERNAL_ERROR)
 
-    def _tell_lost(self, stream: Stream, error: TunnelError) -> None:
+    def _tell_lost(self, stream: Flow, error: TunnelError) -> None:
         stream.queue.ready = False
         stream.queue.owner = None
         stream.queue.clear()
