@@ -74,10 +74,20 @@ def test_a_window_used_up_within_two_round_trips_doubles_up_to_its_ceiling() -> 
     assert window.current_window_size + window.held <= 5 * SIZE
 
 
+@pytest.mark.parametrize(("rtt", "grows"), [(0.05, True), (0.001, False)])
+def test_far_away_a_window_grows_though_lost_segments_make_it_wait(rtt: float, grows: bool) -> None:
+    """Each window takes three round trips: one on its way, two for what was lost and sent again."""
+    window = ReceiveWindow(SIZE, ceiling=4 * SIZE)
+    for step in range(1, 20):
+        window.window_consumed(window.current_window_size)
+        window.returned(window.held, step * 3 * rtt, rtt)
+    assert window.max_window_size == (4 * SIZE if grows else SIZE)
+
+
 def test_a_slow_reader_does_not_make_the_window_grow() -> None:
     window = ReceiveWindow(SIZE, ceiling=8 * SIZE)
     for step in range(50):
-        use(window, SIZE // 2, step * 2 * RTT)
+        use(window, SIZE // 2, step * 3 * RTT)
     assert window.max_window_size == SIZE
 
 
