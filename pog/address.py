@@ -10,6 +10,9 @@ import re
 # and anything beyond ASCII, which the resolver encodes by IDNA. No white space, no control, no delimiter of a URI.
 _NAME = re.compile(r"[A-Za-z0-9._\-\u0080-\U0010ffff]{1,255}")
 
+# A name of 255 bytes, a colon and a port, with something to spare; an IPv6 scope could be of any length.
+_LONGEST = 300
+
 
 @functools.lru_cache(1024)
 def parse_host_port(text: str) -> tuple[str, int]:
@@ -17,10 +20,12 @@ def parse_host_port(text: str) -> tuple[str, int]:
 
     Raises ValueError, whose text says what is wrong. User information is refused: RFC 9110 7.1 has none in a CONNECT.
     """
+    if len(text) > _LONGEST:
+        raise ValueError(f"expected at most {_LONGEST} characters")
     host, colon, port_text = text.rpartition(":")
     if not colon or not host:
         raise ValueError("expected host:port")
-    if not (port_text.isascii() and port_text.isdigit() and 0 < int(port_text[:6]) < 65536):
+    if not (port_text.isascii() and port_text.isdigit() and len(port_text) <= 5 and 0 < int(port_text) < 65536):
         raise ValueError("expected a port from 1 to 65535")
     if host.startswith("["):
         if not host.endswith("]"):

@@ -27,6 +27,8 @@ def after(seconds: float, callback: Callable[[], object]) -> Timer:
     loop = asyncio.get_running_loop()
     lines = _lines.get(loop)
     if lines is None:
+        for closed in [each for each in _lines if each.is_closed()]:
+            del _lines[closed]  # what waits there would keep it alive
         lines = _lines[loop] = {}
     line = lines.get(seconds)
     if line is None:

@@ -44,3 +44,10 @@ def test_never_fails_otherwise(text: str) -> None:
     except ValueError:
         return
     assert host and 0 < port < 65536
+
+
+@pytest.mark.parametrize("text", ["a" * 300 + ":80", f"[::1%{'a' * 300}]:80", "a:0000080", "a:0000800000000"])
+def test_what_is_longer_than_any_address_is_refused(text: str) -> None:
+    """It would be remembered, and a scope of IPv6 may have any length."""
+    with pytest.raises(ValueError, match="expected"):
+        parse_host_port(text)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from h2.errors import ErrorCodes
 
@@ -136,8 +137,12 @@ async def _answer(stream: Stream) -> bytes:
         # github.com/grpc/grpc, doc/http-grpc-status-mapping.md
         status = Status.UNIMPLEMENTED if http_status == "404" else Status.UNKNOWN
         raise CallFailed(status, f"HTTP status {http_status} instead of gRPC; is it a pog server?")
-    prefix = await stream.recv_data(_PREFIX_BYTES)
-    data = await stream.recv_data(int.from_bytes(prefix[1:], "big")) if prefix else b""
+    try:
+        prefix = await stream.recv_data(_PREFIX_BYTES)
+        data = await stream.recv_data(int.from_bytes(prefix[1:], "big")) if prefix else b""
+    except GRPCError as cut:
+        error = call_error(stream) if stream.ended else None
+        raise error or ProtocolViolation(str(cut.message)) from None
     await stream.recv_trailers()
     if (error := call_error(stream)) is not None:
         raise error

@@ -169,9 +169,10 @@ class Flow:
         self._drop_held()
 
     def _drop_held(self) -> None:
-        if self.held:
-            self.connection.unhold(self, self.held - self._credited, self.held)
+        held, credit = self.held, self.held - self._credited
         self._held, self.held, self._credited, self._wanted = [], 0, 0, 0
+        if held:  # last: it may write, and come back here
+            self.connection.unhold(self, credit, held)
 
     # What is held
 

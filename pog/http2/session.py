@@ -193,7 +193,8 @@ class Session(Streams, asyncio.Protocol):
         else:
             self._begin_upgraded(*self._upgrade)
         self._writer.corked = False
-        self._watch.start()
+        if not self._gone:
+            self._watch.start()
         early, self._early = self._early, []
         for data in early:
             self.data_received(data)

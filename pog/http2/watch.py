@@ -109,4 +109,5 @@ class Watch:
         if verdict is Verdict.PROBE:
             self.probe()
         self._on_look(now)
-        self.start()
+        if self._timer is not None:  # not stopped meanwhile
+            self.start()

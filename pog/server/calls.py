@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from grpclib.const import Status
 from grpclib.events import _DispatchServerEvents
 from grpclib.metadata import decode_timeout, encode_grpc_message
 from grpclib.server import request_handler
+from h2.exceptions import H2Error
 
 from pog.errors import SettingsError
 from pog.server.bridge import AsgiStream, request_headers
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from pog.http2.stream import Stream as OwnStream
     from pog.server.bridge import Message, Receive, Send
 
+# gRPC's PROTOCOL-HTTP2: at most eight digits and a unit.
+_TIMEOUT = re.compile(r"[0-9]{1,8}[HMSmun]")
 # Nothing is done within less; seconds.
 _LEAST_TIMEOUT = 0.001
 
@@ -93,11 +98,14 @@ class Calls:
         """Serves one call of gRPC on a stream with grpclib's surface, whatever is below it."""
         fields = dict(headers)
         if fields.get(":method") == "POST" and (refusal := self._refusal(fields)) is not None:
-            await stream.send_headers(refusal, end_stream=True)
+            with suppress(H2Error):  # the client may have gone
+                await stream.send_headers(refusal, end_stream=True)
             release()
             return
         # Binary metadata, which no method here has a use for, would end the call with a traceback if malformed.
-        headers = [each for each in headers if not each[0].endswith("-bin")]
+        headers = [each for each in headers if not each[0].endswith("-bin") and each[0] != "grpc-timeout"]
+        if "grpc-timeout" in fields:  # once, and the one that was looked at
+            headers.append(("grpc-timeout", fields["grpc-timeout"]))
         if "te" not in fields:  # some fronts drop it, and grpc-go does not miss it
             headers.append(("te", "trailers"))
         await request_handler(self.mapping, stream, headers, self._codec, None, self._dispatch, release_stream=release)
@@ -114,11 +122,9 @@ class Calls:
                 ("grpc-accept-encoding", "identity"),
             ]
         if timeout is not None:
-            try:
-                seconds = decode_timeout(timeout)
-            except ValueError:
-                return _only_trailers(Status.INVALID_ARGUMENT, f"malformed grpc-timeout: {timeout}")
-            if seconds < _LEAST_TIMEOUT:
+            if not _TIMEOUT.fullmatch(timeout):
+                return _only_trailers(Status.INVALID_ARGUMENT, "malformed grpc-timeout")
+            if decode_timeout(timeout) < _LEAST_TIMEOUT:
                 return _only_trailers(Status.DEADLINE_EXCEEDED, "the deadline had passed before the call began")
         return None
 

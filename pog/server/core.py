@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 # How long the cut tunnels' trailers may take to go out, seconds.
 LAST_WORDS = 1.0
+# uvloop's timers may be early by so much, seconds.
+_EARLY = 0.002
 
 log = logging.getLogger("pog.server")
 
@@ -95,7 +97,7 @@ class Core:
                 status = Status.UNIMPLEMENTED
                 raise GRPCError(status, str(error)) from None
             except (StreamTerminatedError, asyncio.CancelledError):
-                late = stream.deadline is not None and not stream.deadline.time_remaining()
+                late = stream.deadline is not None and stream.deadline.time_remaining() < _EARLY
                 status = Status.DEADLINE_EXCEEDED if late else Status.CANCELLED
                 raise
             finally:

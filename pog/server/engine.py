@@ -114,6 +114,8 @@ class EngineProtocol:
     # One request each. No exception leaves them: it would end every other one of the connection.
 
     async def _call(self, stream: Stream) -> None:
+        if stream.error is not None:
+            return  # reset in the same piece of input
         try:
             await self._served.calls.serve(cast("GrpclibStream", stream), stream.headers or [], stream.release)
         except Exception:

@@ -112,11 +112,12 @@ class LaneTransport(asyncio.Transport):
         """For the stream: it broke.
 
         The original's client has one word for every end of the user, CANCEL; its server closes the destination's
-        socket then, and does not reset it.
+        socket then, and does not reset it. Bytes that the destination will never get are no such end.
         """
         cancelled = isinstance(error, TunnelReset) and error.by_peer and error.code == ErrorCodes.CANCEL
         original = not self._client and not self._half_close
-        self._lose(None if cancelled and original else error)
+        complete = not self._paused and not self._held and self._decoder.between_messages
+        self._lose(None if cancelled and original and complete else error)
 
     def pause_writing(self) -> None:
         """For the stream: much is waiting to be sent."""

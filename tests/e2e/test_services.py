@@ -110,6 +110,8 @@ EMPTY = bytes(5)
         (CHECK, (), b"\1\0\0\0\1x", Status.UNIMPLEMENTED, "ompression"),
         (CHECK, (("grpc-timeout", "1n"),), EMPTY, Status.DEADLINE_EXCEEDED, "deadline"),
         (CHECK, (("grpc-timeout", "soon"),), EMPTY, Status.INVALID_ARGUMENT, "grpc-timeout"),
+        (CHECK, (("grpc-timeout", "9" * 400 + "m"),), EMPTY, Status.INVALID_ARGUMENT, "grpc-timeout"),
+        (CHECK, (("grpc-timeout", "10S"), ("grpc-timeout", "1n")), EMPTY, Status.DEADLINE_EXCEEDED, "deadline"),
         (CHECK, (), b"\0\0\0\0\7abc", Status.INTERNAL, "inside a message"),
         (CHECK, (), b"\0\0\0\0\7", Status.INTERNAL, "inside a message"),
         (CHECK, (), b"\0\0", Status.INTERNAL, "inside a message"),

@@ -492,3 +492,40 @@ def test_the_round_trip_is_known_from_the_start() -> None:
         await until(lambda: sessions.client.rtt is not None and sessions.server.rtt is not None)
 
     run(test)
+
+
+def test_dropping_what_is_held_may_write_and_come_back_without_counting_twice() -> None:
+    """The eighth piece of a pass is written at once; that may end the very stream whose held bytes are given back."""
+
+    async def test() -> None:
+        sessions = Sessions()
+        stream, request = await sessions.call(REQUEST)
+        other_stream, other = await sessions.call(REQUEST)
+        Taker(stream), Taker(other_stream)
+        put(stream, bytes(400 * KIB))
+        await until(lambda: request.held == 400 * KIB)
+        await other.send_headers(RESPONSE)
+        await settle()
+        put(other, bytes(4 * KIB))
+        for _ in range(3):
+            put(other, b"x")
+        await request.send_headers(RESPONSE)
+        put(request, b"y")
+        await request.send_headers(TRAILERS, end_stream=True)
+        request.release()
+        assert sessions.budget.held == 0
+        await settle()
+        assert sessions.budget.held == 0
+
+    run(test)
+
+
+def test_a_malformed_upgrade_leaves_nothing_behind() -> None:
+    async def test() -> None:
+        session = Session(client=False)
+        session.upgrade(b"AAA", REQUEST)
+        session.connection_made(Wire())
+        assert session.closed.done()
+        assert session._watch._timer is None
+
+    run(test)

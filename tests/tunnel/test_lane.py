@@ -254,6 +254,20 @@ def test_the_originals_client_has_one_word_for_every_end() -> None:
     run(test)
 
 
+def test_a_cancel_before_the_destination_has_taken_everything_is_no_end() -> None:
+    async def test() -> None:
+        made = await tunnel(half_close=False)
+        made.destination.stop_after = 1
+        for _ in range(3):
+            made.client.write(b"more")
+            await settle()
+        made.stream.reset_nowait(ErrorCodes.CANCEL)
+        await until(lambda: "lost" in made.destination.calls)
+        assert isinstance(made.destination.error, TunnelReset)
+
+    run(test)
+
+
 def test_a_reset_is_told_to_the_other_end() -> None:
     async def test() -> None:
         made = await tunnel()
