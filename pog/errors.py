@@ -164,3 +164,21 @@ class CallFailed(TunnelError):
         super().__init__(f"the server ended the call: {status.name}{': ' if message else ''}{message}")
         self.status = status
         self.message = message
+
+
+# github.com/grpc/grpc, doc/http-grpc-status-mapping.md; anything else is UNKNOWN.
+_STATUS_OF_HTTP = {
+    400: Status.INTERNAL,
+    401: Status.UNAUTHENTICATED,
+    403: Status.PERMISSION_DENIED,
+    404: Status.UNIMPLEMENTED,
+    429: Status.UNAVAILABLE,
+    502: Status.UNAVAILABLE,
+    503: Status.UNAVAILABLE,
+    504: Status.UNAVAILABLE,
+}
+
+
+def status_of_http(http_status: str) -> Status:
+    """What an answer of HTTP's own means to gRPC."""
+    return _STATUS_OF_HTTP.get(int(http_status) if http_status.isdecimal() else 0, Status.UNKNOWN)

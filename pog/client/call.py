@@ -15,7 +15,7 @@ from grpclib.const import Status
 from h2.errors import ErrorCodes
 
 import pog
-from pog.errors import ERRORS, CallFailed, PogError, TunnelError
+from pog.errors import ERRORS, CallFailed, PogError, TunnelError, status_of_http
 from pog.front.http1 import Refusal
 from pog.proto.grpcproxy_pb2 import ConnectRequest, HTTPError, Packet
 from pog.tunnel.abilities import ABILITIES_KEY, ERROR_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
@@ -36,17 +36,6 @@ _PREFIX_BYTES = 5
 _MAX_ANSWER_BYTES = 64 * 1024
 _UNREADABLE = "its answer is not a gRPC message that pog can read"
 
-# github.com/grpc/grpc, doc/http-grpc-status-mapping.md; anything else is UNKNOWN.
-_STATUS_OF_HTTP = {
-    400: Status.INTERNAL,
-    401: Status.UNAUTHENTICATED,
-    403: Status.PERMISSION_DENIED,
-    404: Status.UNIMPLEMENTED,
-    429: Status.UNAVAILABLE,
-    502: Status.UNAVAILABLE,
-    503: Status.UNAVAILABLE,
-    504: Status.UNAVAILABLE,
-}
 # Error types of RFC 9209 for what a server says about the destination. Ours names the type; the original's says 503 for
 # everything.
 _ERROR_TYPES = frozenset(failure.proxy_status for failure in ERRORS.values())
@@ -193,8 +182,9 @@ def _check_headers(headers: dict[str, str]) -> None:
     """Raises TunnelRefused unless messages follow."""
     http_status = headers.get(":status", "")
     if http_status != "200":
-        status = _STATUS_OF_HTTP.get(int(http_status) if http_status.isdecimal() else 0, Status.UNKNOWN)
-        raise refused_by_server(status, f"HTTP status {http_status} instead of gRPC; is SERVER_ADDR a pog server?")
+        raise refused_by_server(
+            status_of_http(http_status), f"HTTP status {http_status} instead of gRPC; is SERVER_ADDR a pog server?"
+        )
     content_type = headers.get("content-type", "")
     if content_type not in ("application/grpc", "application/grpc+proto"):
         raise refused_by_server(

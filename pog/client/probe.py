@@ -18,7 +18,7 @@ from h2.errors import ErrorCodes
 import pog
 from pog.address import join_host_port
 from pog.client.connect import Target, connect
-from pog.errors import CallFailed, ExitUnavailable, ProtocolViolation
+from pog.errors import CallFailed, ExitUnavailable, ProtocolViolation, status_of_http
 from pog.proto import gstacks_pb2, healthcheck_pb2
 from pog.tunnel.lane import call_error
 
@@ -132,11 +132,9 @@ class _Calls:
 
 async def _answer(stream: Stream) -> bytes:
     """The one message of an answer."""
-    http_status = dict(await stream.recv_headers()).get(":status")
+    http_status = dict(await stream.recv_headers()).get(":status", "")
     if http_status != "200":
-        # github.com/grpc/grpc, doc/http-grpc-status-mapping.md
-        status = Status.UNIMPLEMENTED if http_status == "404" else Status.UNKNOWN
-        raise CallFailed(status, f"HTTP status {http_status} instead of gRPC; is it a pog server?")
+        raise CallFailed(status_of_http(http_status), f"HTTP status {http_status} instead of gRPC; is it a pog server?")
     try:
         prefix = await stream.recv_data(_PREFIX_BYTES)
         data = await stream.recv_data(int.from_bytes(prefix[1:], "big")) if prefix else b""

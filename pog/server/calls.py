@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from grpclib.const import Status
 from grpclib.events import _DispatchServerEvents
-from grpclib.metadata import decode_timeout, encode_grpc_message
 from grpclib.server import request_handler
 from h2.exceptions import H2Error
 
@@ -17,9 +14,10 @@ from pog.errors import SettingsError
 from pog.server.bridge import AsgiStream, request_headers
 from pog.server.codecs import BinaryCodec
 from pog.server.connect_protocol import ConnectCalls
+from pog.server.screen import cleaned, is_grpc, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
 
     from grpclib.const import Handler
     from grpclib.protocol import Stream
@@ -28,11 +26,6 @@ if TYPE_CHECKING:
     from pog.http2.session import Session
     from pog.http2.stream import Stream as OwnStream
     from pog.server.bridge import Message, Receive, Send
-
-# gRPC's PROTOCOL-HTTP2: at most eight digits and a unit.
-_TIMEOUT = re.compile(r"[0-9]{1,8}[HMSmun]")
-# Nothing is done within less; seconds.
-_LEAST_TIMEOUT = 0.001
 
 
 class Served(ABC):
@@ -96,56 +89,18 @@ class Calls:
 
     async def serve(self, stream: Stream, headers: Headers, release: Callable[[], Any]) -> None:
         """Serves one call of gRPC on a stream with grpclib's surface, whatever is below it."""
-        fields = dict(headers)
-        if fields.get(":method") == "POST" and (refusal := self._refusal(fields)) is not None:
-            with suppress(H2Error):  # the client may have gone
-                await stream.send_headers(refusal, end_stream=True)
-            release()
+        answer = refusal(headers, self.mapping)
+        if answer is None:
+            given = (self.mapping, stream, cleaned(headers), self._codec, None, self._dispatch)
+            await request_handler(*given, release_stream=release)
             return
-        # Binary metadata, which no method here has a use for, would end the call with a traceback if malformed.
-        headers = [each for each in headers if not each[0].endswith("-bin") and each[0] != "grpc-timeout"]
-        if "grpc-timeout" in fields:  # once, and the one that was looked at
-            headers.append(("grpc-timeout", fields["grpc-timeout"]))
-        if "te" not in fields:  # some fronts drop it, and grpc-go does not miss it
-            headers.append(("te", "trailers"))
-        await request_handler(self.mapping, stream, headers, self._codec, None, self._dispatch, release_stream=release)
-
-    def _refusal(self, fields: Mapping[str, str]) -> Headers | None:
-        """What grpclib would answer without a content-type, so that grpc-go takes it for a broken answer, or with a
-        traceback that any stranger can ask for."""
-        encoding, timeout = fields.get("grpc-encoding", "identity"), fields.get("grpc-timeout")
-        if fields.get(":path") not in self.mapping:
-            return _only_trailers(Status.UNIMPLEMENTED, f"unknown method {fields.get(':path')}")
-        if encoding != "identity":
-            return [
-                *_only_trailers(Status.UNIMPLEMENTED, f"messages compressed by {encoding} are not understood"),
-                ("grpc-accept-encoding", "identity"),
-            ]
-        if timeout is not None:
-            if not _TIMEOUT.fullmatch(timeout):
-                return _only_trailers(Status.INVALID_ARGUMENT, "malformed grpc-timeout")
-            if decode_timeout(timeout) < _LEAST_TIMEOUT:
-                return _only_trailers(Status.DEADLINE_EXCEEDED, "the deadline had passed before the call began")
-        return None
-
-
-def _only_trailers(status: Status, text: str) -> Headers:
-    return [
-        (":status", "200"),
-        ("content-type", "application/grpc"),
-        ("grpc-status", str(status.value)),
-        ("grpc-message", encode_grpc_message(text)),
-    ]
-
-
-def is_call(headers: Iterable[tuple[str, str]]) -> bool:
-    """Whether a request over HTTP/2 is a call of gRPC."""
-    return dict(headers).get("content-type", "").startswith("application/grpc")
+        with suppress(H2Error):  # the client may have gone
+            await stream.send_headers(answer, end_stream=True)
+        release()
 
 
 def _is_grpc(scope: Message) -> bool:
-    content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    return bool(content_type.startswith(b"application/grpc"))
+    return is_grpc(next((value for name, value in scope["headers"] if name == b"content-type"), b"").decode("latin-1"))
 
 
 async def nothing_here(send: Send) -> None:

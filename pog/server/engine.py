@@ -23,8 +23,9 @@ from hypercorn.protocol.h2 import H2Protocol
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
 from pog.server.asgi import AsgiExchange, http_scope
-from pog.server.calls import Served, is_call
+from pog.server.calls import Served
 from pog.server.core import LAST_WORDS
+from pog.server.screen import is_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -109,7 +110,8 @@ class EngineProtocol:
             self._session.drain()  # not before the client knows that this connection is no place to try again
             stream.reset_nowait(ErrorCodes.REFUSED_STREAM)
             return
-        self._tasks.spawn(self._call if is_call(stream.headers or ()) else self._exchange, stream)
+        content_type = dict(stream.headers or ()).get("content-type", "")
+        self._tasks.spawn(self._call if is_grpc(content_type) else self._exchange, stream)
 
     # One request each. No exception leaves them: it would end every other one of the connection.
 

@@ -1,0 +1,72 @@
+"""Looks at a call before grpclib does.
+
+What grpclib would answer without a content-type, which grpc-go takes for no answer of gRPC, or with a traceback in the
+log that any stranger can ask for, is answered here with the status that gRPC has for it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from grpclib.const import Status
+from grpclib.metadata import decode_timeout, encode_grpc_message
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from pog.http2.hpack import Headers
+
+# gRPC's PROTOCOL-HTTP2: at most eight digits and a unit.
+_TIMEOUT = re.compile(r"[0-9]{1,8}[HMSmun]")
+# Nothing is done within less; seconds.
+_LEAST_TIMEOUT = 0.001
+
+
+def is_grpc(content_type: str) -> bool:
+    """Whether a request with this content-type is a call of gRPC."""
+    return content_type.startswith("application/grpc")
+
+
+def refusal(headers: Headers, methods: Container[str]) -> Headers | None:
+    """The whole answer to a call that cannot be served, or None. `methods` are paths."""
+    fields = dict(headers)
+    if fields.get(":method") != "POST":
+        return None  # grpclib says so well enough
+    path, encoding, timeout = fields.get(":path"), fields.get("grpc-encoding", "identity"), fields.get("grpc-timeout")
+    if path not in methods:
+        return _only_trailers(Status.UNIMPLEMENTED, f"unknown method {path}")
+    if encoding != "identity":
+        answer = _only_trailers(Status.UNIMPLEMENTED, f"messages compressed by {encoding} are not understood")
+        return [*answer, ("grpc-accept-encoding", "identity")]
+    if timeout is None:
+        return None
+    if not _TIMEOUT.fullmatch(timeout):
+        return _only_trailers(Status.INVALID_ARGUMENT, "malformed grpc-timeout")
+    if decode_timeout(timeout) < _LEAST_TIMEOUT:
+        return _only_trailers(Status.DEADLINE_EXCEEDED, "the deadline had passed before the call began")
+    return None
+
+
+def cleaned(headers: Headers) -> Headers:
+    """What grpclib may see of a call that is not refused.
+
+    Binary metadata, which no method here has a use for, would end the call with a traceback if malformed; of several
+    timeouts the last one was looked at; and `te` is dropped by some fronts, which grpc-go forgives.
+    """
+    kept = [each for each in headers if not each[0].endswith("-bin")]
+    names = [name for name, _ in kept]
+    if names.count("grpc-timeout") > 1:
+        kept = [each for each in kept if each[0] != "grpc-timeout"] + [("grpc-timeout", dict(kept)["grpc-timeout"])]
+    if "te" not in names:
+        kept.append(("te", "trailers"))
+    return kept
+
+
+def _only_trailers(status: Status, text: str) -> Headers:
+    return [
+        (":status", "200"),
+        ("content-type", "application/grpc"),
+        ("grpc-status", str(status.value)),
+        ("grpc-message", encode_grpc_message(text)),
+    ]
