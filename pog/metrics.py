@@ -102,30 +102,34 @@ class Metrics:
             "log_records_dropped_total", "Records of the access log that nobody took in time."
         )
         if role == "server":
-            results = ["ok", *(kind.value for kind in DialKind)]
-            self._dials = maker.counts(
-                "dials_total", "Attempts to connect to a destination, by result.", "result", results
-            )
-            self._dial_seconds = maker.seconds(
-                "dial_duration_seconds", "Time that connecting to a destination took, or failed."
-            )
+            self._make_for_server(maker)
         else:
-            self.waiters = maker.gauge("waiting_requests", "Requests of users that wait for a server to be reached.")
-            self._mux_errors = maker.counts(
-                "server_client_metrics_mux_errors_total", "Number of errors while getting pog server's /metrics", "name"
-            )
-            self._connects = maker.counts(
-                "server_connects_total", "Attempts to connect to the server, by result.", "result", ("ok", "failed")
-            )
-            self._connect_seconds = maker.seconds(
-                "server_connect_duration_seconds",
-                "Time that connecting to the server took, or failed, with TLS and SETTINGS.",
-            )
+            self._make_for_client(maker)
         self._http2 = Http2Look(maker)
         self._loop = LoopLook(maker, self._tell_others)
         self._process = ProcessLook(maker)
         build = maker.gauge("build_info", "Always 1.", "version", "python", merge="livemax")
         build.labels(pog.__version__, platform.python_version()).set(1)
+
+    def _make_for_server(self, maker: Maker) -> None:
+        results = ["ok", *(kind.value for kind in DialKind)]
+        self._dials = maker.counts("dials_total", "Attempts to connect to a destination, by result.", "result", results)
+        self._dial_seconds = maker.seconds(
+            "dial_duration_seconds", "Time that connecting to a destination took, or failed."
+        )
+
+    def _make_for_client(self, maker: Maker) -> None:
+        self.waiters = maker.gauge("waiting_requests", "Requests of users that wait for a server to be reached.")
+        self._mux_errors = maker.counts(
+            "server_client_metrics_mux_errors_total", "Number of errors while getting pog server's /metrics", "name"
+        )
+        self._connects = maker.counts(
+            "server_connects_total", "Attempts to connect to the server, by result.", "result", ("ok", "failed")
+        )
+        self._connect_seconds = maker.seconds(
+            "server_connect_duration_seconds",
+            "Time that connecting to the server took, or failed, with TLS and SETTINGS.",
+        )
 
     def start(self) -> None:
         """Begins to watch the running event loop."""

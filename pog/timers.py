@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextvars import Context
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -74,15 +75,19 @@ class _Line:
         self.waiting[timer] = None
         if not self._set:
             self._set = True
-            loop.call_at(timer.when, self._fire, loop)
+            self._arm(loop, timer)
         return timer
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, timer: Timer) -> None:
+        # In nobody's context: the next one may stand in line for another task.
+        loop.call_at(timer.when, self._fire, loop, context=Context())
 
     def _fire(self, loop: asyncio.AbstractEventLoop) -> None:
         due = loop.time() + _RESOLUTION
         while self.waiting:
             timer = next(iter(self.waiting))
             if timer.when > due:
-                loop.call_at(timer.when, self._fire, loop)
+                self._arm(loop, timer)
                 return
             del self.waiting[timer]
             loop.call_soon(timer.call)

@@ -134,7 +134,7 @@ class Session(Streams, asyncio.Protocol):
 
     def drain(self) -> None:
         """Takes no new streams. Live ones go on; with the last one the connection closes."""
-        if self.draining or self._gone:
+        if self.draining:
             return
         self.draining = True
         if not self.client:
@@ -165,7 +165,7 @@ class Session(Streams, asyncio.Protocol):
         self._upgrade = settings_header, headers
 
     def is_closing(self) -> bool:
-        return self._gone or self._transport is None or self._transport.is_closing()
+        return not self._open or self._transport is None or self._transport.is_closing()
 
     # For grpclib
 
@@ -183,7 +183,7 @@ class Session(Streams, asyncio.Protocol):
         # Not checked: uvloop's transports are none of asyncio's classes.
         transport = cast("asyncio.Transport", transport)
         self._transport = transport
-        self._open = True
+        self._open = not self._gone
         self._writer.start(transport)
         transport.set_write_buffer_limits(high=self.config.transport_high)
         _tune(transport, self.config.unsent_high)
@@ -193,7 +193,7 @@ class Session(Streams, asyncio.Protocol):
         else:
             self._begin_upgraded(*self._upgrade)
         self._writer.corked = False
-        if not self._gone:
+        if self._open:
             self._watch.start()
         early, self._early = self._early, []
         for data in early:
@@ -239,12 +239,12 @@ class Session(Streams, asyncio.Protocol):
 
     def _let_others_read(self) -> None:
         """libuv reads a socket that has much up to 32 times before it looks at the next one: 8 MB, or 10 ms."""
-        if self._transport is not None and not self._gone:
+        if self._transport is not None and self._open:
             self._transport.pause_reading()
             self.loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
-        if self._transport is not None and not self._gone:
+        if self._transport is not None and self._open:
             self._transport.resume_reading()
 
     def _handle(self, event: Any) -> None:
@@ -293,7 +293,7 @@ class Session(Streams, asyncio.Protocol):
 
     def _room_made(self) -> None:
         self._close_when_idle()
-        if self._on_stream_end is not None and not self._gone:
+        if self._on_stream_end is not None and self._open:
             self._on_stream_end(self)
 
     def _settings_changed(self, event: RemoteSettingsChanged) -> None:
@@ -339,7 +339,7 @@ class Session(Streams, asyncio.Protocol):
             self.loop.call_soon(self._close)
 
     def _close(self) -> None:
-        if self.streams or self._gone or self._transport is None:
+        if self.streams or self._transport is None or not self._open:
             return
         self._reason = self._reason or "drained"
         if self.client:

@@ -18,6 +18,8 @@ from pog.http2.flow import Flow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from grpclib.utils import Wrapper
+
     from pog.errors import TunnelError
     from pog.http2.hpack import Headers
     from pog.http2.scheduler import Chunk
@@ -30,7 +32,12 @@ LARGEST_MESSAGE = 4 * 1024 * 1024
 class Stream(Flow):
     """A request and its answer."""
 
-    __slots__ = ()
+    __slots__ = ("_inside",)
+
+    def __init__(self, session: Streams, wrapper: Wrapper | None = None) -> None:
+        super().__init__(session, wrapper)
+        # Whether a prefix was read, and its message has still to be.
+        self._inside = False
 
     async def _changed(self) -> None:
         waiter = self.connection.loop.create_future()
@@ -56,7 +63,8 @@ class Stream(Flow):
         return self.trailers if self.trailers is not None else []
 
     async def recv_data(self, size: int) -> bytes:
-        """Exactly `size` bytes, or none when the peer's direction has ended.
+        """Exactly `size` bytes, or none when the peer's direction has ended. To be asked as gRPC's messages are read:
+        for five bytes of prefix, then for the message.
 
         Raises TunnelError when the stream breaks, and GRPCError when it ends inside a message or for a size over 4 MiB.
         Nothing is lost when the caller is cancelled.
@@ -69,12 +77,14 @@ class Stream(Flow):
             if self.error is not None:
                 raise self.error
             if self.ended:
-                # grpclib asks for five bytes between messages, and for any other number inside one.
-                if self.held or size != 5:
+                if self.held or self._inside:
                     raise GRPCError(Status.INTERNAL, "the stream ended inside a message")
                 return b""
             await self._changed()
-        return self._take(size)
+        data = self._take(size)
+        if size:  # a prefix, whose last four bytes are the length of the message, or a message
+            self._inside = not self._inside and any(data[1:5])
+        return data
 
     async def recv_chunk(self) -> bytes:
         """Some bytes of content as they came, or none when the peer's direction has ended. Raises TunnelError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from h2.errors import ErrorCodes
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 _CAPACITY_BEFORE_SETTINGS = 100
 
 
-class Streams:
+class Streams(ABC):
     """What a Session (session.py) is to its streams; the transport is the session's business."""
 
     def __init__(
@@ -61,6 +62,7 @@ class Streams:
         self._connection = Connection(config, budget, client=client, clock=time.monotonic)
         self._writer = Writer(self._connection, loop, self._sent)
         self._watch = Watch(self._connection, config, loop, self._tidy, self.abort)
+        # From the transport to the loss of the connection.
         self._open = False
         self._settings_known = False
         self._reason: str | None = None
@@ -70,21 +72,21 @@ class Streams:
 
     # What the session does
 
+    @abstractmethod
     def abort(self, reason: str) -> None:
         """Closes the connection now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_closing(self) -> bool:
         """Whether nothing can be sent any more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _takes(self, stream_id: int) -> bool:
         """Whether a request with this number is still taken."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _room_made(self) -> None:
         """A stream is over, or the peer allows more."""
-        raise NotImplementedError
 
     # Orders of the streams
 
@@ -310,6 +312,7 @@ class Streams:
 
     def _lose_all(self, reason: str) -> None:
         """The connection is gone."""
+        # From the transport to the loss of the connection.
         self._open = False
         streams = [*self.streams.values()]
         self.streams.clear()

@@ -83,6 +83,7 @@ class AsgiStream:
         self._send = send
         self._unread = bytearray()
         self._wanted = 0
+        self._inside = False
         self._eof = False
         self._changed = asyncio.Event()
         self._ended = False
@@ -123,10 +124,12 @@ class AsgiStream:
             await self._changed.wait()
         if self._disconnected:
             raise StreamTerminatedError("the client has gone")
-        if len(self._unread) < size and (self._unread or size != 5):  # 5: grpclib is between messages
+        if len(self._unread) < size and (self._unread or self._inside):
             raise GRPCError(Status.INTERNAL, "the request ended inside a message")
         data = bytes(self._unread[:size])
         del self._unread[:size]
+        if size:  # a prefix, whose last four bytes are the length of the message, or a message
+            self._inside = not self._inside and any(data[1:5])
         self._changed.set()
         return data
 

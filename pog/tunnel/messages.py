@@ -10,6 +10,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+
 from pog.errors import ProtocolViolation
 from pog.proto.grpcproxy_pb2 import HalfClose, Packet
 
@@ -69,8 +71,10 @@ class MessageTransport(asyncio.Transport):
                         raise ProtocolViolation(f"got wrong packet type: {other}")
             await self._reading.wait()
             protocol.eof_received()
-        except Exception as error:
+        except (GRPCError, StreamTerminatedError, ProtocolViolation) as error:
             self._lose(error)
+        except Exception as error:  # grpclib raises what Python has for a message that is compressed
+            self._lose(ProtocolViolation(str(error)))
 
     async def _write(self, protocol: asyncio.Protocol) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 from grpclib.const import Status
 
+from pog.http2 import frames
 from tests.helpers import h2c, pog
 from tests.helpers.items import item
 from tests.helpers.process import Program
 from tests.helpers.user import send_head
+from tests.http2 import factory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +117,7 @@ EMPTY = bytes(5)
         (CHECK, (("grpc-timeout", "10S"), ("grpc-timeout", "1n")), EMPTY, Status.DEADLINE_EXCEEDED, "deadline"),
         (CHECK, (), b"\0\0\0\0\7abc", Status.INTERNAL, "inside a message"),
         (CHECK, (), b"\0\0\0\0\7", Status.INTERNAL, "inside a message"),
+        (CHECK, (), b"\0\0\0\0\5", Status.INTERNAL, "inside a message"),
         (CHECK, (), b"\0\0", Status.INTERNAL, "inside a message"),
     ],
 )
@@ -125,6 +129,23 @@ def test_a_call_that_cannot_be_served_is_told_why_and_leaves_no_traceback(
     assert (answer[":status"], answer["content-type"].partition("+")[0]) == ("200", "application/grpc")
     assert (answer["grpc-status"], text in answer["grpc-message"]) == (str(status.value), True)
     assert "Traceback" not in shared_server.program.output()
+
+
+def test_calls_that_are_reset_in_the_moment_they_come_leave_no_traceback(shared_server: pog.End) -> None:
+    """Head and reset in one packet: the call is over before anybody could serve it."""
+    wire = frames.PREFACE + factory.settings()
+    for number, path in enumerate(("/nobody.Knows/It", CHECK, "/HTTPProxy/Run")):
+        fields = [(name, path if name == ":path" else value) for name, value in factory.REQUEST]
+        wire += factory.headers(2 * number + 1, fields) + factory.rst_stream(2 * number + 1)
+    with socket.create_connection(shared_server.address) as sock:
+        sock.sendall(wire + frames.ping(b"answered"))
+        received = b""
+        while b"answered" not in received:
+            received += sock.recv(4096)
+    assert h2c.request(shared_server.address, "POST", CHECK, *GRPC, content=EMPTY)[0]["grpc-status"] == "0"
+    output = shared_server.program.output()
+    assert "Traceback" not in output
+    assert "Error" not in output
 
 
 def test_a_call_whose_te_field_was_dropped_on_the_way_is_served(shared_server: pog.End) -> None:

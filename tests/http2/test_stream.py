@@ -33,15 +33,16 @@ def test_a_call_with_coroutines() -> None:
         sessions = Sessions()
         stream, request = await sessions.call(REQUEST)
         assert request.headers == REQUEST
-        await stream.send_data(b"hello")
+        await stream.send_data(b"\0\0\0\0\5hello")
         await stream.end()
-        assert await request.recv_data(2) == b"he"
-        assert await request.recv_data(3) == b"llo"
+        assert await request.recv_data(5) == b"\0\0\0\0\5"
+        assert await request.recv_data(5) == b"hello"
         assert await request.recv_data(5) == b""
         await request.send_headers(RESPONSE)
-        await request.send_data(b"answer")
+        await request.send_data(b"\0\0\0\0\6answer")
         await request.send_headers(TRAILERS, end_stream=True)
         assert await stream.recv_headers() == RESPONSE
+        assert await stream.recv_data(5) == b"\0\0\0\0\6"
         assert await stream.recv_data(6) == b"answer"
         assert await stream.recv_data(5) == b""
         assert await stream.recv_trailers() == TRAILERS
@@ -91,14 +92,20 @@ def test_nothing_is_lost_when_a_reader_is_cancelled() -> None:
 
 def test_an_end_inside_a_message_is_an_error() -> None:
     async def test() -> None:
+        for content, sizes in ((b"\0\0", [5]), (b"\0\0\0\0\5", [5, 5]), (b"\0\0\0\0\5abc", [5, 5])):
+            stream, request = await Sessions().call(REQUEST)
+            await stream.send_data(content, end_stream=True)
+            for size in sizes[:-1]:
+                await request.recv_data(size)
+            with pytest.raises(GRPCError, match="inside a message"):
+                await request.recv_data(sizes[-1])
+
+
+def test_an_end_between_messages_is_none() -> None:
+    async def test() -> None:
         stream, request = await Sessions().call(REQUEST)
-        await stream.send_data(b"abc", end_stream=True)
-        with pytest.raises(GRPCError, match="inside a message"):
-            await request.recv_data(5)
-        await request.recv_data(3)
-        with pytest.raises(GRPCError, match="inside a message"):
-            await request.recv_data(4)
-        assert await request.recv_data(5) == b"", "grpclib asks for five bytes between messages"
+        await stream.send_data(b"\0\0\0\0\5\1\1\1\1\1\0\0\0\0\0", end_stream=True)
+        assert [await request.recv_data(size) for size in (5, 5, 5, 0, 5)][3:] == [b"", b""]
 
     run(test)
 
