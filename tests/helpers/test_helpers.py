@@ -61,10 +61,12 @@ def live(found: int, expected: int) -> None:
 
 def test_a_program_gets_only_its_environment_and_its_output_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POG_AUTH_X", "developer's")
+    # Everything is imported before «up»: an import reads folders, and each is an open descriptor for a moment.
     code = (
-        "import os, sys; print(sorted(k for k in os.environ if 'POG' in k)); print('up', flush=True); sys.stdin.read()"
+        "import os, signal, sys; print(sorted(k for k in os.environ if 'POG' in k)); print('up', flush=True); "
+        "sys.stdin.read(); signal.pause()"
     )
-    with Program([sys.executable, "-c", f"{code}; import signal; signal.pause()"], {"POG_A": "1"}) as program:
+    with Program([sys.executable, "-c", code], {"POG_A": "1"}) as program:
         program.wait_line("^up$")
         assert program.stdout[0] == "['POG_A']"
         assert resident(program.pid) > 1 << 20
