@@ -312,7 +312,6 @@ class Streams(ABC):
 
     def _lose_all(self, reason: str) -> None:
         """The connection is gone."""
-        # From the transport to the loss of the connection.
         self._open = False
         streams = [*self.streams.values()]
         self.streams.clear()
