@@ -68,6 +68,9 @@ class Inbound(Control):
         self._now = now
         try:
             self._split(data)
+        except NoSuchStreamError as error:  # h2's text is the bare number
+            state = "is closed" if isinstance(error, StreamClosedError) else "was never opened"
+            self._fail(error.error_code, f"a frame on stream {error.stream_id}, which {state}")
         except ProtocolError as error:
             self._fail(error.error_code, str(error))
         return events

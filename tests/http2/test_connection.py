@@ -435,6 +435,13 @@ def test_what_came_before_an_error_is_reported() -> None:
     assert [type(event) for event in events] == [RequestReceived, DataReceived, ConnectionFailed]
 
 
+@pytest.mark.parametrize("sent", [factory.rst_stream(5), factory.data(5, b"?"), factory.window_update(5, 1)])
+def test_a_frame_on_a_stream_that_never_was_is_said_to_be_so(sent: bytes) -> None:
+    failed = server().receive(sent)[-1]
+    assert isinstance(failed, ConnectionFailed)
+    assert failed.reason == "a frame on stream 5, which was never opened"
+
+
 def test_a_wrong_preface_is_refused() -> None:
     end = End(client=False)
     assert failure(end.receive(b"GET / HTTP/1.1\r\n\r\n")) == ErrorCodes.PROTOCOL_ERROR
