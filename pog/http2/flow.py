@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from grpclib.exceptions import StreamTerminatedError
 
 from pog.http2.config import BULK_BYTES
+from pog.http2.held import Held
 
 if TYPE_CHECKING:
     import asyncio
@@ -90,7 +91,7 @@ class Flow:
         self.held = 0
         self.data_sent = 0
         self.data_received = 0
-        self._held: list[Chunk] = []
+        self._held = Held()
         self._wanted = 0
         self._credited = 0
         self._paused = False
@@ -122,8 +123,7 @@ class Flow:
             consumer.data_received(data)
             self.connection.consumed(self, size)
             return
-        # A copy: a view would hold everything that was read with it.
-        self._held.append(bytes(data))
+        self._held.add(data)
         self.held += size
         self.connection.hold(size)
         if self._wanted:
@@ -170,7 +170,7 @@ class Flow:
 
     def _drop_held(self) -> None:
         held, credit = self.held, self.held - self._credited
-        self._held, self.held, self._credited, self._wanted = [], 0, 0, 0
+        self._held, self.held, self._credited, self._wanted = Held(), 0, 0, 0
         if held:  # last: it may write, and come back here
             self.connection.unhold(self, credit, held)
 
@@ -213,7 +213,7 @@ class Flow:
     def unread(self, data: Chunk) -> None:
         """For a consumer: the end of what it was just given belongs to the next consumer."""
         size = len(data)
-        self._held.insert(0, bytes(data))
+        self._held.add_first(data)
         self.held += size
         # Its credit goes back with what the present consumer took.
         self._credited += size
@@ -228,12 +228,17 @@ class Flow:
         if consumer is None or not self._paused:
             return
         self._paused = False
-        while self._held and not self._paused:
-            chunk = self._held.pop(0)
-            credit = self._uncount(len(chunk))
-            consumer.data_received(chunk)
-            self.connection.unhold(self, credit, len(chunk))
-        self._tell_end()
+        try:
+            while self.held and not self._paused:
+                chunk = self._held.take_piece()
+                credit = self._uncount(len(chunk))
+                try:
+                    consumer.data_received(chunk)
+                finally:
+                    self.connection.unhold(self, credit, len(chunk))
+            self._tell_end()
+        except Exception:
+            self.connection.broken(self)
 
     def write(self, chunks: list[Chunk], size: int) -> None:
         """Queues content; `size` is the sum of the chunks in bytes, none of which is empty. The list is taken over.

@@ -225,7 +225,7 @@ class Session(Streams, asyncio.Protocol):
                     try:
                         stream.on_data(event.data)
                     except Exception:
-                        self._broken(stream)
+                        self.broken(stream)
             else:
                 self._handle(event)
         self._watch.took_in(len(data), now)
@@ -257,7 +257,7 @@ class Session(Streams, asyncio.Protocol):
             stream = self.streams.get(getattr(event, "stream_id", None) or 0)
             if stream is None:
                 raise
-            self._broken(stream)
+            self.broken(stream)
 
     def eof_received(self) -> None:
         """The transport closes itself: HTTP/2 knows no half-closed connection."""

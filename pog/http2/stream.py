@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from pog.errors import TunnelError
     from pog.http2.hpack import Headers
-    from pog.http2.scheduler import Chunk
     from pog.http2.streams import Streams
 
 # What grpc-go allows for one message by default.
@@ -81,7 +80,8 @@ class Stream(Flow):
                     raise GRPCError(Status.INTERNAL, "the stream ended inside a message")
                 return b""
             await self._changed()
-        data = self._take(size)
+        data = self._held.take(size)
+        self._took(size)
         if size:  # a prefix, whose last four bytes are the length of the message, or a message
             self._inside = not self._inside and any(data[1:5])
         return data
@@ -94,23 +94,13 @@ class Stream(Flow):
             if self.ended:
                 return b""
             await self._changed()
-        return self._take(len(self._held[0]))
+        data = self._held.take_piece()
+        self._took(len(data))
+        return data if isinstance(data, bytes) else bytes(data)
 
-    def _take(self, size: int) -> bytes:
-        parts: list[Chunk] = []
-        left = size
-        while left:
-            chunk = self._held[0]
-            if len(chunk) > left:
-                view = memoryview(chunk)
-                parts.append(view[:left])
-                self._held[0] = view[left:]
-                break
-            parts.append(self._held.pop(0))
-            left -= len(chunk)
+    def _took(self, size: int) -> None:
         self._wanted = 0
         self.connection.unhold(self, self._uncount(size), size)
-        return b"".join(parts)
 
     async def send_request(
         self, headers: Headers, end_stream: bool = False, *, _processor: object

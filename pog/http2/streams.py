@@ -264,7 +264,7 @@ class Streams(ABC):
         try:
             stream.on_sent()
         except Exception:
-            self._broken(stream)
+            self.broken(stream)
         if queue.finished:
             self._settle(stream)
 
@@ -296,7 +296,7 @@ class Streams(ABC):
         stream.queue.ready = False
         stream.discard_written()
 
-    def _broken(self, stream: Flow) -> None:
+    def broken(self, stream: Flow) -> None:
         """The owner of a stream failed in a callback: that is the end of this stream, and of no other."""
         log.exception("a stream's owner failed")
         self.reset(stream, ErrorCodes.INTERNAL_ERROR)

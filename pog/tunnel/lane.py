@@ -17,6 +17,7 @@ How a tunnel ends:
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -62,7 +63,7 @@ class LaneTransport(asyncio.Transport):
         self._half_close = half_close
         self._decoder = Decoder()
         self._protocol: asyncio.Protocol | None = None
-        self._held: list[Chunk | Packet] = []
+        self._held: deque[Chunk | Packet] = deque()
         self._paused = False
         self._eof_received = False
         self._closing = False
@@ -86,6 +87,9 @@ class LaneTransport(asyncio.Transport):
     def _deliver(self, item: Chunk | Packet) -> bool:
         """Passes one item on; false when the tunnel broke on it."""
         if isinstance(item, (bytes, memoryview)):
+            if self._eof_received:
+                self._break(ProtocolViolation("payload after half_close"))
+                return False
             if not self._closing:
                 assert self._protocol is not None
                 self._protocol.data_received(item)  # type: ignore[arg-type]  # as good as bytes for whoever writes it on
@@ -202,7 +206,7 @@ class LaneTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         self._paused = False
         while self._held and not self._paused:
-            if not self._deliver(self._held.pop(0)):
+            if not self._deliver(self._held.popleft()):
                 return
         if not self._paused:
             self._stream.resume_reading()

@@ -59,13 +59,17 @@ class MessageTransport(asyncio.Transport):
         return self._protocol
 
     async def _read(self, protocol: asyncio.Protocol) -> None:
+        ended = False
         try:
             while (packet := await self._call.recv_message()) is not None:
                 await self._reading.wait()
                 match packet.WhichOneof("union"):
+                    case "payload" if ended:
+                        raise ProtocolViolation("payload after half_close")
                     case "payload":
                         protocol.data_received(packet.payload)
                     case "half_close":
+                        ended = True
                         protocol.eof_received()
                     case other:
                         raise ProtocolViolation(f"got wrong packet type: {other}")

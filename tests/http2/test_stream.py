@@ -365,7 +365,8 @@ def test_content_that_nobody_will_read_is_dropped_and_credited() -> None:
     run(test)
 
 
-def test_an_owner_that_fails_loses_its_stream_and_no_other() -> None:
+@pytest.mark.parametrize("before", [False, True], ids=["as it comes", "what was held"])
+def test_an_owner_that_fails_loses_its_stream_and_no_other(before: bool) -> None:
     class Clumsy(Taker):
         def data_received(self, data: bytes | memoryview) -> None:
             raise RuntimeError("clumsy")
@@ -374,6 +375,9 @@ def test_an_owner_that_fails_loses_its_stream_and_no_other() -> None:
         sessions = Sessions()
         bad, bad_request = await sessions.call(REQUEST)
         good, good_request = await sessions.call(REQUEST)
+        if before:
+            put(bad, b"x")
+            await until(lambda: bad_request.held == 1)
         clumsy, taker = Clumsy(bad_request), Taker(good_request)
         await settle()
         put(bad, b"x")
@@ -382,6 +386,7 @@ def test_an_owner_that_fails_loses_its_stream_and_no_other() -> None:
         assert isinstance(bad.error, TunnelReset)
         assert bad.error.code == ErrorCodes.INTERNAL_ERROR
         assert clumsy.calls == ["lost"]
-        assert taker.data == b"y"
+        await until(lambda: taker.data == b"y")
+        assert sessions.budget.held == 0
 
     run(test)

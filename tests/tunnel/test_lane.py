@@ -152,6 +152,22 @@ def test_what_the_handshake_left_unread_comes_first() -> None:
     run(test)
 
 
+def test_a_rule_broken_before_the_tunnel_is_open_breaks_it_all_the_same() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        stream, request = await sessions.call(REQUEST)
+        content = encode.HALF_CLOSE + encode.message(Packet(payload=b"more"))
+        stream.write([content], len(content))
+        await until(lambda: request.held == len(content))
+        made = Tunnel(sessions, stream, request)
+        made.start()
+        await until(lambda: "lost" in made.destination.calls)
+        assert isinstance(made.destination.error, ProtocolViolation)
+        assert sessions.budget.held == 0
+
+    run(test)
+
+
 @pytest.mark.parametrize("size", [1, 100, 20_000, 3_000_000])
 def test_a_reader_that_stops_stops_the_writer_and_loses_nothing(size: int) -> None:
     async def test() -> None:
@@ -322,6 +338,7 @@ def test_a_lost_connection_is_told_to_both_ends() -> None:
         (b"\0\0\0\0\0", "got wrong packet type"),
         (b"\1\0\0\0\2\x0a\0", "compressed"),
         (encode.message(Packet(connect_request=ConnectRequest(host_port="a:1"))), "got wrong packet type"),
+        (encode.HALF_CLOSE + encode.message(Packet(payload=b"more")), "payload after half_close"),
     ],
 )
 def test_a_peer_that_breaks_the_rules(content: bytes, says: str) -> None:
