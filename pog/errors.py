@@ -89,11 +89,16 @@ ERRORS = {
 }
 
 
+# No address is longer; of what is, so much is repeated to whoever asked.
+_LONGEST_ADDRESS = 300
+
+
 class DialError(PogError):
     """The destination was not reached. `detail` is what the system said, or what would help; it may be empty."""
 
     def __init__(self, kind: DialKind, host_port: str, detail: str = "") -> None:
-        text = f"{host_port.strip() or repr(host_port)} {ERRORS[kind].summary}"
+        shown = host_port[:_LONGEST_ADDRESS]
+        text = f"{shown.strip() or repr(shown)} {ERRORS[kind].summary}"
         super().__init__(f"{text}: {detail}" if detail else text)
         self.kind = kind
         self.host_port = host_port

@@ -71,7 +71,10 @@ class Control:
         elif kind == frames.PUSH_PROMISE:
             raise ProtocolError("PUSH_PROMISE, though push is off")
         else:
-            self._guard.spend(Abuse.CHATTER, self._now)
+            if kind == frames.SETTINGS and not flags & frames.ACK and len(frame) > frames.HEADER_BYTES:
+                self._guard.spend(Abuse.SETTINGS, self._now)
+            else:
+                self._guard.spend(Abuse.CHATTER, self._now)
             if kind == frames.SETTINGS and flags & frames.ACK and len(frame) == frames.HEADER_BYTES and not stream_id:
                 if self._settings_sent and (token := self._settings_sent.popleft()):
                     self._events.append(ProbeAnswered(token))
@@ -80,19 +83,20 @@ class Control:
 
     def _feed(self, frame: bytes, stream_id: int) -> None:
         """Gives h2 one frame the long way."""
-        refused = self.machine.refused
         self._events += self.machine.receive_data(frame)
-        self._after_h2(stream_id, refused)
+        self._after_h2(stream_id)
 
-    def _after_h2(self, stream_id: int, refused: int) -> None:
-        self._take_output()
-        self.machine.settle(stream_id)
-        if self.machine.refused != refused:
+    def _after_h2(self, stream_id: int) -> None:
+        if (answer := self._take_output()) and answer[3] == frames.RST_STREAM:
             self._guard.spend(Abuse.RAPID_RESET, self._now)
+        self.machine.settle(stream_id)
 
-    def _take_output(self) -> None:
-        if self.machine._data_to_send:
-            self._output.chunks.append(self.machine.data_to_send())
+    def _take_output(self) -> bytes:
+        """What h2 answers to one frame: one frame, or none."""
+        answer = self.machine.data_to_send() if self.machine._data_to_send else b""
+        if answer:
+            self._output.chunks.append(answer)
+        return answer
 
     def _headers(self, flags: int, stream_id: int, frame: bytes) -> None:
         if not flags & frames.END_HEADERS:
@@ -100,10 +104,9 @@ class Control:
         if flags & ~frames.END_STREAM != frames.END_HEADERS or not stream_id:
             self._feed(frame, stream_id)
             return
-        refused = self.machine.refused
         block = frame[frames.HEADER_BYTES :]
         self._events += self.machine.receive_block(stream_id, block, bool(flags & frames.END_STREAM))
-        self._after_h2(stream_id, refused)
+        self._after_h2(stream_id)
 
     def _continuation(self, kind: int, flags: int, frame: bytes) -> None:
         """h2 sees to it that nothing else comes between; the length is our business."""
@@ -148,6 +151,7 @@ class Control:
                 machine.expect_known(stream_id)
                 return
             if stream.outbound_flow_control_window + increment > LARGEST_WINDOW:
+                self._guard.spend(Abuse.RAPID_RESET, self._now)
                 self._events.append(machine.reset_stream_for(stream, ErrorCodes.FLOW_CONTROL_ERROR))
                 self._output.chunks.append(frames.rst_stream(stream_id, ErrorCodes.FLOW_CONTROL_ERROR))
                 return

@@ -14,30 +14,37 @@ from h2.exceptions import DenialOfServiceError
 class Abuse(enum.IntEnum):
     """What is counted."""
 
-    # A request that was reset before it was answered, or refused: work without a result (CVE-2023-44487).
+    # A request that was reset before it was answered, or that made us reset it: work without a result (CVE-2023-44487,
+    # CVE-2025-8671).
     RAPID_RESET = 0
-    # PING, SETTINGS, PRIORITY, unknown frames, empty DATA and the like (CVE-2019-9512, 9515, 9518).
+    # PING, PRIORITY, unknown frames, empty DATA and the like (CVE-2019-9512, 9518).
     CHATTER = 1
     # Frames on streams that the peer itself has closed: each is answered with a reset.
     STRAY = 2
+    # SETTINGS with values, which may concern every stream (CVE-2019-9515).
+    SETTINGS = 3
 
 
 # (tokens at first, tokens that come back per second). nghttp2 allows a burst of 1000 resets and 33 per second; a busy
 # client of ours may give up many tunnels at once, so more come back. grpc-go PINGs once per round trip while data
-# flows, which `Guard.useful` forgives.
+# flows, which `Guard.useful` forgives. SETTINGS change with the peer's memory, at most.
 _ALLOWED = {
     Abuse.RAPID_RESET: (1000.0, 200.0),
     Abuse.CHATTER: (2000.0, 200.0),
     Abuse.STRAY: (1000.0, 200.0),
+    Abuse.SETTINGS: (100.0, 10.0),
 }
 
 # For each piece of content: an enum's member takes longer to find.
 _CHATTER, _MOST_CHATTER = int(Abuse.CHATTER), _ALLOWED[Abuse.CHATTER][0]
+# What one DATA frame forgives: its answer, if any, and what grpc-go says besides. More would pay for a flood.
+_FORGIVEN = 2.0
 
 _CALM_DOWN = {
     Abuse.RAPID_RESET: "too many streams reset before they were answered",
     Abuse.CHATTER: "too many frames that carry nothing",
     Abuse.STRAY: "too many frames on closed streams",
+    Abuse.SETTINGS: "too many changes of settings",
 }
 
 
@@ -60,5 +67,6 @@ class Guard:
             raise DenialOfServiceError(_CALM_DOWN[kind])
 
     def useful(self) -> None:
-        """The peer sent content: the chatter that goes with it is forgiven."""
-        self._left[_CHATTER] = _MOST_CHATTER
+        """The peer sent a frame of content: the chatter that goes with it is forgiven."""
+        left = self._left[_CHATTER] + _FORGIVEN
+        self._left[_CHATTER] = left if left < _MOST_CHATTER else _MOST_CHATTER

@@ -28,7 +28,14 @@ Headers = list[tuple[str, str]]
 _REMEMBERED_BLOCKS = 32
 _REMEMBERED_BYTES = 512
 
-_NEVER_INDEXED = frozenset({"authorization", "proxy-authorization", "cookie", "grpc-timeout", "grpc-message"})
+_NEVER_INDEXED = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "grpc-timeout", "grpc-message", "content-length", "location"}
+)
+
+# The peer may allow us a larger table (RFC 7541 section 4.2); hpack looks through all of it for each field.
+_LARGEST_TABLE = 4096
+# hpack's Huffman coding takes time with the square of the length: 0.4 s for 60 kB.
+_LARGEST_HUFFMAN = 1024
 
 # RFC 9113 section 8.2.2: these belong to a connection of HTTP/1.1.
 _CONNECTION_FIELDS = frozenset({"connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"})
@@ -106,6 +113,15 @@ class RememberingEncoder(Encoder):
         self._known: dict[tuple[tuple[str, str], ...], bytes] = {}
         self._known_at = 0
 
+    @property
+    def header_table_size(self) -> int:
+        """Bytes, as RFC 7541 section 4.1 counts them; never more than the default."""
+        return self.header_table.maxsize
+
+    @header_table_size.setter
+    def header_table_size(self, allowed: int) -> None:
+        Encoder.header_table_size.fset(self, min(allowed, _LARGEST_TABLE))  # type: ignore[attr-defined]
+
     def encode_list(self, headers: Headers) -> bytes:
         """Raises ValueError for a field that HTTP/2 forbids, before anything has changed."""
         key = tuple(headers)
@@ -117,7 +133,8 @@ class RememberingEncoder(Encoder):
             return known
         check_fields(headers)
         announces_size = self.header_table.resized
-        block = self.encode([_field(name, value) for name, value in headers])
+        short = sum(len(name) + len(value) for name, value in headers) <= _LARGEST_HUFFMAN
+        block = self.encode([_field(name, value) for name, value in headers], huffman=short)
         if self.header_table.changes == before and not announces_size and len(block) <= _REMEMBERED_BYTES:
             if len(self._known) >= _REMEMBERED_BLOCKS:
                 self._known.clear()

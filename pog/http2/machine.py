@@ -147,7 +147,6 @@ class Machine(H2Connection):
         self._closed_streams = SizeLimitDict(size_limit=_CLOSED_STREAMS)
         self._ceiling = config.stream_window_ceiling
         self._forgotten = 0
-        self.refused = 0
         # What h2's settings say, as plain numbers: to ask them takes as long as to open half a stream.
         self._most_streams = self.local_settings.max_concurrent_streams
         self.most_peer_streams = self.remote_settings.max_concurrent_streams
@@ -244,7 +243,6 @@ class Machine(H2Connection):
         _decode_headers(self.decoder, frame.data)
         self.highest_inbound_stream_id = stream_id
         self._remember_closed(stream_id, StreamClosedBy.SEND_RST_STREAM)
-        self.refused += 1
         return [RstStreamFrame(stream_id, error_code=ErrorCodes.REFUSED_STREAM)], []
 
     def expect_known(self, stream_id: int) -> None:

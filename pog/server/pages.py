@@ -48,7 +48,7 @@ def pages(core: Core) -> Starlette:
     async def ready(request: Request) -> Response:
         return PlainTextResponse("draining\n", 503) if core.draining else PlainTextResponse("ok\n")
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", about),
             Route("/metrics", metrics),
@@ -58,3 +58,6 @@ def pages(core: Core) -> Starlette:
             Route("/readyz", ready),
         ]
     )
+    # Not a word of the request comes back.
+    app.router.redirect_slashes = False
+    return app

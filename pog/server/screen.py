@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _TIMEOUT = re.compile(r"[0-9]{1,8}[HMSmun]")
 # Nothing is done within less; seconds.
 _LEAST_TIMEOUT = 0.001
+# So much of what the client sent is repeated to it.
+_REPEATED = 100
 
 
 def is_grpc(content_type: str) -> bool:
@@ -33,11 +35,17 @@ def refusal(headers: Headers, methods: Container[str]) -> Headers | None:
     fields = dict(headers)
     if fields.get(":method") != "POST":
         return None  # grpclib says so well enough
-    path, encoding, timeout = fields.get(":path"), fields.get("grpc-encoding", "identity"), fields.get("grpc-timeout")
+    path, encoding, timeout = (
+        fields.get(":path", ""),
+        fields.get("grpc-encoding", "identity"),
+        fields.get("grpc-timeout"),
+    )
     if path not in methods:
-        return _only_trailers(Status.UNIMPLEMENTED, f"unknown method {path}")
+        return _only_trailers(Status.UNIMPLEMENTED, f"unknown method {path[:_REPEATED]}")
     if encoding != "identity":
-        answer = _only_trailers(Status.UNIMPLEMENTED, f"messages compressed by {encoding} are not understood")
+        answer = _only_trailers(
+            Status.UNIMPLEMENTED, f"messages compressed by {encoding[:_REPEATED]} are not understood"
+        )
         return [*answer, ("grpc-accept-encoding", "identity")]
     if timeout is None:
         return None

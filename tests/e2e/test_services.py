@@ -109,7 +109,9 @@ EMPTY = bytes(5)
     ("path", "more", "content", "status", "text"),
     [
         ("/nobody.Knows/It", (), EMPTY, Status.UNIMPLEMENTED, "unknown method /nobody.Knows/It"),
+        ("/" + "x" * 30_000, (), EMPTY, Status.UNIMPLEMENTED, "unknown method /xxx"),
         (CHECK, (("grpc-encoding", "gzip"),), b"\1\0\0\0\1x", Status.UNIMPLEMENTED, "gzip"),
+        (CHECK, (("grpc-encoding", "gzip" * 5000),), b"\1\0\0\0\1x", Status.UNIMPLEMENTED, "gzip"),
         (CHECK, (), b"\1\0\0\0\1x", Status.UNIMPLEMENTED, "ompression"),
         (CHECK, (("grpc-timeout", "1n"),), EMPTY, Status.DEADLINE_EXCEEDED, "deadline"),
         (CHECK, (("grpc-timeout", "soon"),), EMPTY, Status.INVALID_ARGUMENT, "grpc-timeout"),
@@ -128,7 +130,14 @@ def test_a_call_that_cannot_be_served_is_told_why_and_leaves_no_traceback(
     answer, _ = h2c.request(shared_server.address, "POST", path, *GRPC, *more, content=content)
     assert (answer[":status"], answer["content-type"].partition("+")[0]) == ("200", "application/grpc")
     assert (answer["grpc-status"], text in answer["grpc-message"]) == (str(status.value), True)
+    assert len(answer["grpc-message"]) < 200
     assert "Traceback" not in shared_server.program.output()
+
+
+def test_a_page_that_is_not_there_repeats_nothing_of_its_address(shared_server: pog.End) -> None:
+    answer, body = h2c.request(shared_server.address, "GET", "/metrics/?" + "x" * 30_000)
+    assert (answer[":status"], body) == ("404", b"Not Found")
+    assert all(len(value) < 100 for value in answer.values())
 
 
 def test_calls_that_are_reset_in_the_moment_they_come_leave_no_traceback(shared_server: pog.End) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from h2.errors import ErrorCodes
@@ -16,6 +16,9 @@ from pog.http2.events import ConnectionFailed, DataReceived, GoAwayReceived, Pro
 from pog.http2.scheduler import SendQueue
 from pog.http2.windows import Budget
 from tests.http2 import factory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KIB = 1024
 
@@ -128,7 +131,7 @@ def test_an_informational_response_comes_before_the_other() -> None:
 def test_headers_longer_than_a_frame() -> None:
     client, server = pair()
     fields = [*factory.REQUEST, *((f"x-{number}", f"{number}" * 2000) for number in range(10))]
-    client.machine.max_outbound_frame_size = 1000
+    client.machine.max_outbound_frame_size = 1500
     client.connection.open_stream(fields)
     _, seen = exchange(client, server)
     assert of(RequestReceived, seen)[0].headers == fields
@@ -493,6 +496,31 @@ def test_rapid_resets_end_the_connection() -> None:
     assert 1000 < stream_id < 4000
 
 
+@pytest.mark.parametrize(
+    "provoke",
+    [
+        lambda stream_id: factory.window_update(stream_id, 2**31 - 1),
+        lambda stream_id: factory.rst_stream(stream_id),
+        lambda stream_id: factory.data(stream_id, b"", end_stream=True) + factory.data(stream_id, b"more"),
+        lambda stream_id: (
+            factory.data(stream_id, b"", end_stream=True)
+            + factory.headers(stream_id, factory.TRAILERS, end_stream=True)
+        ),
+    ],
+    ids=["window", "reset", "data after the end", "headers after the end"],
+)
+def test_resets_that_the_peer_makes_us_send_count_as_its_own(provoke: Callable[[int], bytes]) -> None:
+    """CVE-2025-8671, «MadeYouReset»."""
+    end = server()
+    for stream_id in range(1, 10_000, 2):
+        end.receive(factory.headers(stream_id) + provoke(stream_id))
+        end.output()
+        if end.connection.failed:
+            break
+    assert end.connection.failed
+    assert 1000 < stream_id < 4000
+
+
 def test_resets_of_calls_that_were_answered_are_free() -> None:
     end = server()
     for stream_id in range(1, 10_000, 2):
@@ -519,6 +547,22 @@ def test_floods_of_frames_that_carry_nothing_end_the_connection(frame: bytes) ->
     end = server()
     end.receive(factory.headers(1) + factory.headers(3) + factory.rst_stream(3))
     assert failure(end.receive(frame * 5000)) == ErrorCodes.ENHANCE_YOUR_CALM
+
+
+def test_a_little_content_does_not_pay_for_a_flood() -> None:
+    end = server()
+    end.receive(factory.headers(1))
+    flood = factory.frame(frames.PRIORITY, 0, 1, bytes(5)) * 100 + factory.data(1, b"x")
+    assert failure(end.receive(flood * 100)) == ErrorCodes.ENHANCE_YOUR_CALM
+
+
+def test_content_does_not_pay_for_changes_of_settings() -> None:
+    end = server()
+    end.receive(factory.headers(1))
+    assert (
+        failure(end.receive((factory.settings({4: 70_000}) + factory.data(1, b"x")) * 300))
+        == ErrorCodes.ENHANCE_YOUR_CALM
+    )
 
 
 def test_a_ping_per_round_trip_while_data_flows_is_no_flood() -> None:

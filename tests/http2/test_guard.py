@@ -12,10 +12,13 @@ def spend(guard: Guard, kind: Abuse, count: int, now: float) -> None:
         guard.spend(kind, now)
 
 
+BURSTS = {Abuse.RAPID_RESET: 1000, Abuse.CHATTER: 1000, Abuse.STRAY: 1000, Abuse.SETTINGS: 100}
+
+
 @pytest.mark.parametrize("kind", Abuse)
 def test_a_burst_is_allowed_and_a_flood_is_not(kind: Abuse) -> None:
     guard = Guard()
-    spend(guard, kind, 1000, 5.0)
+    spend(guard, kind, BURSTS[kind], 5.0)
     with pytest.raises(DenialOfServiceError) as caught:
         spend(guard, kind, 2000, 5.0)
     assert caught.value.error_code == ErrorCodes.ENHANCE_YOUR_CALM
@@ -25,7 +28,7 @@ def test_a_burst_is_allowed_and_a_flood_is_not(kind: Abuse) -> None:
 def test_what_comes_slowly_never_adds_up(kind: Abuse) -> None:
     guard = Guard()
     for step in range(20_000):
-        guard.spend(kind, step * 0.01)
+        guard.spend(kind, step * 10 / BURSTS[kind])
 
 
 def test_kinds_are_counted_apart() -> None:
@@ -35,8 +38,12 @@ def test_kinds_are_counted_apart() -> None:
     spend(guard, Abuse.CHATTER, 1000, 0.0)
 
 
-def test_chatter_that_goes_with_content_is_forgiven() -> None:
+def test_chatter_that_goes_with_content_is_forgiven_but_no_more_of_it() -> None:
     guard = Guard()
-    for _ in range(100):
-        spend(guard, Abuse.CHATTER, 1000, 0.0)
+    for _ in range(10_000):
+        spend(guard, Abuse.CHATTER, 2, 0.0)
         guard.useful()
+    with pytest.raises(DenialOfServiceError):
+        for _ in range(10_000):
+            spend(guard, Abuse.CHATTER, 3, 0.0)
+            guard.useful()

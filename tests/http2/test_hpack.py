@@ -55,6 +55,21 @@ def test_a_new_table_size_is_told_once() -> None:
     assert all(each[0] & 0xE0 != 0x20 for each in blocks[1:])
 
 
+def test_a_peer_may_not_ask_for_a_larger_table_than_the_default() -> None:
+    encoder = RememberingEncoder()
+    encoder.header_table_size = 2**32 - 1
+    for number in range(1000):
+        encoder.encode_list([("x-number", str(number))])
+    assert sum(32 + len(name) + len(value) for name, value in encoder.header_table.dynamic_entries) <= 4096
+
+
+def test_a_long_value_is_not_coded_by_huffman() -> None:
+    """hpack takes time with the square of its length; that it is sent as it is tells which way was gone."""
+    encoder = RememberingEncoder()
+    assert b"0" * 2000 in encoder.encode_list([("grpc-message", "0" * 2000)])
+    assert b"0" * 100 not in encoder.encode_list([("grpc-message", "0" * 100)])
+
+
 def test_what_is_remembered_is_bounded() -> None:
     decoder = RememberingDecoder()
     for number in range(1000):

@@ -390,7 +390,7 @@ def test_a_peer_that_reads_nothing_cannot_make_us_hold_answers(monkeypatch: pyte
         session.connection_made(wire)
         session.feed(frames.PREFACE + factory.settings() + factory.headers(1))
         wire.blocked = True
-        flood = (factory.frame(frames.PING, 0, 0, bytes(8)) * 900 + factory.data(1, b"x")) * 10
+        flood = (factory.frame(frames.PING, 0, 0, bytes(8)) * 2 + factory.data(1, b"x")) * 4000
         while not session.closed.done():
             session.feed(flood)
             assert wire.get_write_buffer_size() < 700 * KIB
