@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pog.http2.windows import CONNECTION_WINDOW, KIB, STREAM_WINDOW, STREAM_WINDOW_CEILING
+from pog.http2.windows import CONNECTION_WINDOW, KIB, READER_WINDOW, STREAM_WINDOW, STREAM_WINDOW_CEILING
 
 # A piece of this size, read or written at once, is part of a bulk transfer: whoever has more waits for the loop's next
 # pass, so that the others are served in between.
@@ -16,6 +16,7 @@ class ConnectionConfig:
     """Sizes in bytes. Windows: see windows.py. `max_concurrent_streams` is what a server allows its client."""
 
     stream_window: int = STREAM_WINDOW
+    reader_window: int = READER_WINDOW
     stream_window_ceiling: int = STREAM_WINDOW_CEILING
     connection_window: int = CONNECTION_WINDOW
     # Larger frames are fewer; the sender decides how large, and cuts them smaller when streams compete.
@@ -30,12 +31,14 @@ class SessionConfig(ConnectionConfig):
 
     `keepalive`: a connection with streams that has been silent for so long is probed (0: never); without an answer
     within `keepalive_timeout` it is given up. `linger`: how long a stream whose owner is done may take to send the
-    rest. The write marks are bytes that one stream may have waiting before its writer is paused, and resumed.
+    rest. `message_timeout`: how long a server waits for the rest of a message that has begun. The write marks are
+    bytes that one stream may have waiting before its writer is paused, and resumed.
     """
 
     keepalive: float = 30.0
     keepalive_timeout: float = 15.0
     linger: float = 60.0
+    message_timeout: float = 10.0
     write_high: int = 256 * KIB
     write_low: int = 64 * KIB
     # What may wait in the transport, and unsent in the kernel: little, so that a stream that has just become ready

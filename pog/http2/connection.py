@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from h2.connection import ConnectionInputs
 from h2.exceptions import ProtocolError, StreamClosedError
-from h2.settings import SettingCodes
 from h2.stream import StreamInputs
 from hyperframe.exceptions import HyperframeError
 
@@ -67,7 +66,6 @@ class Connection:
         self._settings_sent: deque[bytes] = deque()
         self._inbound = Inbound(self.machine, self._output, budget, self._settings_sent)
         self._data_frames_at_ping = -1
-        self._first_window = config.stream_window
 
     # Set-up
 
@@ -280,25 +278,20 @@ class Connection:
             if increment:
                 self._output.chunks.append(frames.window_update(stream.stream_id, increment))
 
-    @property
-    def short(self) -> bool:
-        """Whether this connection feels that memory is short."""
-        return self._first_window != self._config.stream_window or self.machine.window.held > 0
+    def widen(self, stream: MachineStream) -> None:
+        """The stream has a reader that takes its content as it comes: it gets the usual window, if memory allows."""
+        if stream.receives and self.budget.may_grow:
+            increment = stream.window.widen(min(self._config.reader_window, self._config.stream_window_ceiling))
+            if increment:
+                self._output.chunks.append(frames.window_update(stream.stream_id, increment))
 
-    def fit_budget(self, now: float) -> None:
-        """Announces the first window of streams that the budget allows now, when that has changed, and returns the
-        connection's credit that was kept back while the budget was exhausted."""
+    def return_credit(self, now: float) -> None:
+        """Returns the connection's credit that was kept back while the budget was exhausted."""
         window = self.machine.window
         if window.held and not self.budget.exhausted:
             increment = window.returned(window.held, now, None)
             if increment:
                 self._output.chunks.append(frames.window_update(0, increment))
-        wanted = self.budget.first_window(self._config.stream_window)
-        if wanted != self._first_window:
-            self._first_window = wanted
-            self.machine.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: wanted})
-            self._settings_sent.append(b"")
-            self._take_output()
 
     def reset_stream(self, stream: MachineStream, error_code: int) -> None:
         """Does nothing to a stream that is closed."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from grpclib.exceptions import StreamTerminatedError
+from h2.errors import ErrorCodes
 
 from pog.http2.config import BULK_BYTES
 from pog.http2.held import Held
@@ -129,6 +130,8 @@ class Flow:
         if self._wanted:
             self._credit_wanted()
         self._wake()
+        if self.connection.overdrawn(self):
+            self.connection.reset(self, ErrorCodes.ENHANCE_YOUR_CALM)
 
     def on_end(self) -> None:
         self.ended = True
@@ -206,6 +209,8 @@ class Flow:
             self.connection.loop.call_soon(consumer.lost, self.error)
             return
         self._consumer = consumer
+        if not self.ended:
+            self.connection.widen(self)
         if self._paused or self.held or self.ended:
             self._paused = True
             self.connection.loop.call_soon(self.resume_reading)
@@ -218,6 +223,11 @@ class Flow:
         # Its credit goes back with what the present consumer took.
         self._credited += size
         self.connection.hold(size)
+
+    @property
+    def has_reader(self) -> bool:
+        """Whether content goes to a consumer."""
+        return self._consumer is not None
 
     def pause_reading(self) -> None:
         self._paused = True

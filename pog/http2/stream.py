@@ -14,6 +14,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import StreamClosedError
 
 from pog.http2.flow import Flow
+from pog.timers import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,11 +66,23 @@ class Stream(Flow):
         """Exactly `size` bytes, or none when the peer's direction has ended. To be asked as gRPC's messages are read:
         for five bytes of prefix, then for the message.
 
-        Raises TunnelError when the stream breaks, and GRPCError when it ends inside a message or for a size over 4 MiB.
-        Nothing is lost when the caller is cancelled.
+        Raises TunnelError when the stream breaks, and GRPCError when it ends inside a message, for a size over 4 MiB,
+        and on a server when the rest of a message does not come in time. Nothing is lost when the caller is cancelled.
         """
         if size > LARGEST_MESSAGE:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes; the limit is {LARGEST_MESSAGE}")
+        if self.held >= size:
+            return self._message(size)
+        if self.connection.client or not self._inside:
+            return await self._awaited(size)
+        seconds = self.connection.config.message_timeout
+        try:
+            with Limit(seconds):
+                return await self._awaited(size)
+        except TimeoutError:
+            raise GRPCError(Status.DEADLINE_EXCEEDED, f"a message was not whole within {seconds:g} s") from None
+
+    async def _awaited(self, size: int) -> bytes:
         while self.held < size:
             self._wanted = size
             self._credit_wanted()
@@ -80,6 +93,10 @@ class Stream(Flow):
                     raise GRPCError(Status.INTERNAL, "the stream ended inside a message")
                 return b""
             await self._changed()
+        return self._message(size)
+
+    def _message(self, size: int) -> bytes:
+        """A prefix or a message, of which enough is held."""
         data = self._held.take(size)
         self._took(size)
         if size:  # a prefix, whose last four bytes are the length of the message, or a message

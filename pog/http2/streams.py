@@ -180,16 +180,24 @@ class Streams(ABC):
     def hold(self, size: int) -> None:
         """A stream holds `size` bytes more, since its owner does not take them now."""
         self._budget.held += size
-        if not self._budget.may_grow:
-            self._connection.fit_budget(self._now)
+
+    def overdrawn(self, stream: Flow) -> bool:
+        """Whether memory is so short that a stream which holds more than before has to go."""
+        return self._budget.refuses(reader=stream.has_reader)
+
+    def widen(self, stream: Flow) -> None:
+        """The stream has got a reader that takes content as it comes."""
+        self._connection.widen(stream.machine)
+        if self._connection.has_output:
+            self._writer.soon()
 
     def unhold(self, stream: Flow, credit: int, size: int) -> None:
         """A stream holds `size` bytes less; `credit` of them have not been counted as consumed yet."""
         self._budget.held -= size
         if not self._open:
             return
-        if self._connection.short:
-            self._connection.fit_budget(time.monotonic())
+        if self._connection.machine.window.held:
+            self._connection.return_credit(time.monotonic())
         if credit:
             self.consumed(stream, credit)
 
@@ -323,9 +331,9 @@ class Streams(ABC):
             self._tell_lost(stream, ConnectionLost(reason))
 
     def _tidy(self, now: float) -> None:
-        """From time to time: streams that linger for too long, and windows that memory allows by now."""
+        """From time to time: streams that linger for too long, and credit that memory allows by now."""
         self._now = now
         for stream in [stream for stream, until in self._lingering.items() if until <= now]:
             self.reset(stream, ErrorCodes.CANCEL)
-        self._connection.fit_budget(now)
+        self._connection.return_credit(now)
         self._writer.flush()

@@ -1,6 +1,7 @@
 """Receive windows: how much a peer may send before we have taken what it sent.
 
-1. A window begins moderate: one megabyte passes in one round trip.
+1. A stream begins with 64 KiB. When it has a reader that takes content as it comes, it gets a moderate window: one
+   megabyte passes in one round trip. So a call that nobody has let in yet cannot hold much.
 2. Credit goes back when a quarter of the window can be returned, so that WINDOW_UPDATE frames stay few.
 3. When a whole window was used within two round trips, the window is what limits the sender: it doubles, up to its
    ceiling. (Two, since a window that is used up in exactly one round trip is already too small.) Far away it is four:
@@ -10,8 +11,9 @@
    before the reader, and the other streams behind it: it halves, down to a floor. Far away that is left alone, since
    a window that is too small costs more there than a queue; and so is a stream that is alone.
 5. A window that was idle goes back to its first size: what it had grown to was true for another time.
-6. All receive buffers of the process share a budget. Over half of it no window grows and new streams begin small; over
-   all of it a connection's own credit waits for its readers too.
+6. All receive buffers of the process share a budget. Over half of it no window grows. Over all of it a connection's own
+   credit waits for its readers too, and a stream without a reader that sends more is reset; so is any stream when the
+   windows that were given before have filled a quarter more.
 
 A window's state has h2's names, since h2 changes it when INITIAL_WINDOW_SIZE changes.
 """
@@ -28,11 +30,10 @@ LARGEST_WINDOW = 2**31 - 1
 # What every stream and connection begins with, RFC 9113 section 6.9.2.
 DEFAULT_WINDOW = 65_535
 
-STREAM_WINDOW = 1 * MIB
+STREAM_WINDOW = 64 * KIB
+READER_WINDOW = 1 * MIB
 STREAM_WINDOW_CEILING = 4 * MIB
 CONNECTION_WINDOW = 32 * MIB
-# What a new stream gets while memory is short.
-SMALL_STREAM_WINDOW = 64 * KIB
 
 _IDLE_SECONDS = 10.0
 # Half a read of uvloop's: with less, sender and reader would wait for each other.
@@ -66,6 +67,15 @@ class ReceiveWindow:
         self.current_window_size += size
         if self.current_window_size > LARGEST_WINDOW:
             raise FlowControlError("a window may not exceed 2^31-1")
+
+    def widen(self, size: int) -> int:
+        """The window is to be of `size` bytes from now on, if it is smaller; what to announce to the peer."""
+        if size <= self.max_window_size:
+            return 0
+        self.max_window_size = self._first_size = size
+        increment = size - self.current_window_size - self.held
+        self.current_window_size += increment
+        return increment
 
     def returned(self, size: int, now: float, rtt: float | None, *, may_grow: bool = True, shared: bool = False) -> int:
         """`size` bytes were consumed; what to announce to the peer now, often nothing.
@@ -125,6 +135,6 @@ class Budget:
     def exhausted(self) -> bool:
         return self.held >= self.limit
 
-    def first_window(self, wanted: int) -> int:
-        """The window that a new stream gets, in bytes."""
-        return wanted if self.may_grow else min(wanted, SMALL_STREAM_WINDOW)
+    def refuses(self, *, reader: bool) -> bool:
+        """Whether a stream that has just sent more is to be reset for it. `reader`: somebody takes its content."""
+        return self.held >= (self.limit + self.limit // 4 if reader else self.limit)

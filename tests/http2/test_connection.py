@@ -293,34 +293,32 @@ def test_padding_goes_back_at_once() -> None:
 
 def test_without_memory_credit_waits_for_the_readers() -> None:
     budget = Budget(1000)
-    end = End(client=False, budget=budget, connection_window=100_000)
+    end = End(client=False, budget=budget, connection_window=100_000, stream_window=100_000)
     end.receive(frames.PREFACE + factory.settings() + factory.headers(1))
     end.output()
     budget.held = 2000
     end.receive(b"".join(factory.data(1, bytes(10_000)) for _ in range(6)))
     assert factory.increments(end.output(), 0) == 0
-    assert end.connection.short
-    end.connection.fit_budget(0.0)
-    end.output()
+    end.connection.return_credit(0.0)
+    assert factory.increments(end.output(), 0) == 0
     budget.held = 0
-    end.connection.fit_budget(0.0)
-    output = end.output()
-    assert factory.increments(output, 0) == 60_000
-    assert not end.connection.short
+    end.connection.return_credit(0.0)
+    assert factory.increments(end.output(), 0) == 60_000
 
 
-def test_without_memory_new_streams_begin_small() -> None:
-    budget = Budget(1000)
+def test_without_memory_a_reader_gets_no_wider_window() -> None:
     client, server = pair()
+    budget = server.connection.budget = Budget(1000)
+    stream = client.connection.open_stream(factory.REQUEST)
+    exchange(client, server)
     budget.held = 600
-    server.connection.budget = budget
-    server.connection.fit_budget(0.0)
+    server.connection.widen(server.machine.streams[1])
     exchange(client, server)
-    assert client.connection.open_stream(factory.REQUEST).outbound_flow_control_window == 64 * KIB
+    assert stream.outbound_flow_control_window == 64 * KIB
     budget.held = 0
-    server.connection.fit_budget(0.0)
+    server.connection.widen(server.machine.streams[1])
     exchange(client, server)
-    assert client.connection.open_stream(factory.REQUEST).outbound_flow_control_window == 1024 * KIB
+    assert stream.outbound_flow_control_window == 1024 * KIB
 
 
 # Late and stray frames
@@ -621,20 +619,13 @@ def test_a_probe_is_a_ping_only_after_data() -> None:
     assert kinds == [frames.PING, frames.SETTINGS, frames.PING, frames.SETTINGS]
 
 
-def test_the_answer_to_a_probe_does_not_apply_settings_that_are_on_their_way() -> None:
-    budget = Budget(100)
+def test_the_acknowledgement_of_our_settings_is_no_answer_to_a_probe() -> None:
     end = server()
-    end.receive(factory.settings(ack=True))
-    end.connection.budget = budget
     end.connection.probe(b"probe..1")
     end.connection.probe(b"probe..2")
-    budget.held = 60
-    end.connection.fit_budget(0.0)
     assert [type(each) for each in factory.parse(end.output())][-1] is SettingsFrame
+    assert of(ProbeAnswered, end.receive(factory.settings(ack=True))) == []
     assert end.receive(factory.settings(ack=True)) == [ProbeAnswered(b"probe..2")]
-    assert end.machine.local_settings.initial_window_size == 1024 * KIB
-    end.receive(factory.settings(ack=True))
-    assert end.machine.local_settings.initial_window_size == 64 * KIB
 
 
 def test_settings_say_what_we_take() -> None:
@@ -643,7 +634,7 @@ def test_settings_say_what_we_take() -> None:
         first = factory.parse(b"".join(end.connection.data_to_send()))[0]
         assert isinstance(first, SettingsFrame)
         assert first.settings[SettingsFrame.ENABLE_PUSH] == 0
-        assert first.settings[SettingsFrame.INITIAL_WINDOW_SIZE] == 1024 * KIB
+        assert first.settings[SettingsFrame.INITIAL_WINDOW_SIZE] == 64 * KIB
         assert first.settings.get(SettingsFrame.MAX_CONCURRENT_STREAMS) == (None if client else 7)
 
 

@@ -400,26 +400,52 @@ def test_a_peer_that_reads_nothing_cannot_make_us_hold_answers(monkeypatch: pyte
 
 
 def test_memory_is_shared_by_all_sessions() -> None:
+    """Over half of it a reader's window stays small; over all of it streams without a reader go."""
+
     async def test() -> None:
         sessions = Sessions()
-        sessions.budget.limit = 400 * KIB
-        calls = [await sessions.call(REQUEST) for _ in range(3)]
-        for stream, _ in calls:
-            put(stream, bytes(300 * KIB))
-        await until(lambda: sessions.budget.held == 900 * KIB)
-        stream, request = await sessions.call(REQUEST)
-        put(stream, bytes(300 * KIB))
-        await settle()
-        assert request.held == 64 * KIB
+        sessions.budget.limit = 1000 * KIB
+
+        async def waiting(size: int, *, reader: bool) -> tuple[Stream, Stream]:
+            stream, request = await sessions.call(REQUEST)
+            if reader:
+                Taker(request)
+                request.pause_reading()
+            put(stream, bytes(size))
+            await settle()
+            return stream, request
+
+        calls = [await waiting(400 * KIB, reader=True) for _ in range(2)]
+        assert sessions.budget.held == 800 * KIB
+        calls += [await waiting(400 * KIB, reader=reader) for reader in (True, False, False)]
+        assert sessions.budget.held == (800 + 3 * 64) * KIB
+        stream, request = await waiting(400 * KIB, reader=False)
+        assert isinstance(stream.error, TunnelReset)
+        assert stream.error.code == ErrorCodes.ENHANCE_YOUR_CALM
+        assert sessions.budget.held == (800 + 3 * 64) * KIB
         for _, each in calls:
             each.release()
-        received = 0
-        while received < 300 * KIB:
-            received += len(await request.recv_chunk())
         assert sessions.budget.held == 0
-        stream, request = await sessions.call(REQUEST)
-        put(stream, bytes(300 * KIB))
-        await until(lambda: request.held == 300 * KIB)
+        stream, request = await waiting(400 * KIB, reader=True)
+        assert request.held == 400 * KIB
+
+    run(test)
+
+
+def test_windows_given_before_memory_was_short_do_not_fill_it() -> None:
+    async def test() -> None:
+        sessions = Sessions()
+        calls = [await sessions.call(REQUEST) for _ in range(8)]
+        for _, request in calls:
+            Taker(request)
+            request.pause_reading()
+        await settle()
+        sessions.budget.limit = 1000 * KIB
+        for stream, _ in calls:
+            put(stream, bytes(900 * KIB))
+        await settle(500)
+        assert sessions.budget.held <= 1250 * KIB
+        assert sum(stream.error is not None for stream, _ in calls) == 7
 
     run(test)
 
@@ -501,6 +527,8 @@ def test_dropping_what_is_held_may_write_and_come_back_without_counting_twice() 
         stream, request = await sessions.call(REQUEST)
         other_stream, other = await sessions.call(REQUEST)
         Taker(stream), Taker(other_stream)
+        Taker(request)
+        request.pause_reading()
         put(stream, bytes(400 * KIB))
         await until(lambda: request.held == 400 * KIB)
         await other.send_headers(RESPONSE)

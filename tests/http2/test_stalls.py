@@ -74,7 +74,7 @@ def test_a_stream_that_breaks_waits_no_more() -> None:
 
 def test_the_window_of_the_whole_connection_is_waited_for_too() -> None:
     async def test() -> None:
-        sessions = Sessions(server=SessionConfig(connection_window=64 * KIB))
+        sessions = Sessions(server=SessionConfig(connection_window=64 * KIB, stream_window=1024 * KIB))
         stream, request = await sessions.call(REQUEST)
         taker = Taker(request)
         put(stream, bytes(500 * KIB))

@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.utils import Wrapper
 from h2.errors import ErrorCodes
@@ -86,6 +87,33 @@ def test_nothing_is_lost_when_a_reader_is_cancelled() -> None:
         reading.cancel()
         await stream.send_data(b"def")
         assert await request.recv_data(6) == b"abcdef"
+
+    run(test)
+
+
+@pytest.mark.parametrize("client", [False, True])
+def test_a_server_does_not_wait_long_for_the_rest_of_a_message(client: bool) -> None:
+    async def test() -> None:
+        sessions = Sessions(server=SessionConfig(message_timeout=0.01), client=SessionConfig(message_timeout=0.01))
+        stream, request = await sessions.call(REQUEST)
+        sender, receiver = (request, stream) if client else (stream, request)
+        if client:
+            await request.send_headers(RESPONSE)
+        waiting = asyncio.create_task(receiver.recv_data(5), name="between")
+        await asyncio.wait([waiting], timeout=0.05)
+        assert not waiting.done()  # between messages there is no limit
+        put(sender, b"\0\0\0\0\4")
+        assert await waiting == b"\0\0\0\0\4"
+        put(sender, b"abc")
+        if client:
+            rest = asyncio.create_task(receiver.recv_data(4), name="inside")
+            await asyncio.wait([rest], timeout=0.05)
+            put(sender, b"d")
+            assert await rest == b"abcd"
+        else:
+            with pytest.raises(GRPCError, match="not whole") as caught:
+                await receiver.recv_data(4)
+            assert caught.value.status is Status.DEADLINE_EXCEEDED
 
     run(test)
 
@@ -245,6 +273,22 @@ def test_a_reader_that_stops_holds_one_window_and_loses_nothing() -> None:
     run(test)
 
 
+def test_a_stream_gets_its_window_with_its_reader() -> None:
+    async def test() -> None:
+        stream, request = await Sessions().call(REQUEST)
+        put(stream, bytes(3000 * KIB))
+        await settle()
+        assert request.held == 64 * KIB
+        taker = Taker(request, stop_after=1)
+        await until(lambda: request.held > 900 * KIB)
+        await settle()
+        assert request.held <= 1024 * KIB
+        taker.go_on()
+        await until(lambda: len(taker.data) == 3000 * KIB)
+
+    run(test)
+
+
 def test_an_end_is_told_once_and_after_the_content() -> None:
     async def test() -> None:
         stream, request = await Sessions().call(REQUEST)
@@ -284,7 +328,7 @@ def test_a_bulk_writer_lets_the_others_have_their_turn() -> None:
     async def test() -> None:
         stream, _ = await Sessions().call(REQUEST)
         writer = Taker(stream)
-        put(stream, bytes(100 * KIB))
+        put(stream, bytes(64 * KIB))
         assert writer.calls == ["pause"]
         assert stream.queue.size == 0
         await until(lambda: writer.calls == ["pause", "resume"])

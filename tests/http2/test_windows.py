@@ -122,14 +122,14 @@ def test_a_window_that_feeds_a_queue_before_others_on_a_near_network_shrinks(
     assert window.max_window_size == size * 1024
 
 
-def test_the_budget_says_what_new_streams_get() -> None:
+def test_what_the_budget_allows() -> None:
     budget = Budget(1000)
-    assert budget.may_grow
-    assert budget.first_window(1 << 20) == 1 << 20
-    budget.held = 500
-    assert not budget.may_grow
-    assert budget.first_window(1 << 20) == 65536
-    assert budget.first_window(100) == 100
-    assert not budget.exhausted
-    budget.held = 1000
-    assert budget.exhausted
+    said = []
+    for budget.held in (0, 500, 1000, 1250):
+        said.append((budget.may_grow, budget.exhausted, budget.refuses(reader=False), budget.refuses(reader=True)))
+    assert said == [
+        (True, False, False, False),
+        (False, False, False, False),
+        (False, True, True, False),
+        (False, True, True, True),
+    ]
