@@ -66,6 +66,8 @@ class Connection:
         self._settings_sent: deque[bytes] = deque()
         self._inbound = Inbound(self.machine, self._output, budget, self._settings_sent)
         self._data_frames_at_ping = -1
+        # Frames that wait for company.
+        self._later: list[bytes] = []
 
     # Set-up
 
@@ -271,6 +273,8 @@ class Connection:
 
     def consumed(self, stream: MachineStream, size: int, now: float) -> None:
         """A reader took `size` bytes of the stream: its credit goes back."""
+        if self._later:
+            self._tell_later()
         window = stream.window
         if window.consumed(size) and stream.receives_data:
             shared = len(self.machine.streams) > 1
@@ -279,11 +283,15 @@ class Connection:
                 self._output.chunks.append(frames.window_update(stream.stream_id, increment))
 
     def widen(self, stream: MachineStream) -> None:
-        """The stream has a reader that takes its content as it comes: it gets the usual window, if memory allows."""
+        """The stream has a reader that takes its content as it comes: it gets the usual window, if memory allows.
+
+        That is told with the next output, or when content comes: a packet of its own would cost as much as a fifth of
+        a short tunnel.
+        """
         if stream.receives and self.budget.may_grow:
             increment = stream.window.widen(min(self._config.reader_window, self._config.stream_window_ceiling))
             if increment:
-                self._output.chunks.append(frames.window_update(stream.stream_id, increment))
+                self._later.append(frames.window_update(stream.stream_id, increment))
 
     def return_credit(self, now: float) -> None:
         """Returns the connection's credit that was kept back while the budget was exhausted."""
@@ -334,8 +342,13 @@ class Connection:
         """What is to be written now; the caller must write all of it, in order."""
         chunks = self._output.chunks
         if chunks:
+            self._tell_later()
             self._output.chunks = []
         return chunks
+
+    def _tell_later(self) -> None:
+        self._output.chunks += self._later
+        self._later.clear()
 
     def _take_output(self) -> None:
         if self.machine._data_to_send:

@@ -28,6 +28,7 @@ from h2.events import (
     TrailersReceived,
 )
 from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes
 
 from pog.http2.config import BULK_BYTES, SessionConfig
 from pog.http2.events import ConnectionFailed, DataReceived, GoAwayReceived, ProbeAnswered, WindowOpened
@@ -298,8 +299,9 @@ class Session(Streams, asyncio.Protocol):
 
     def _settings_changed(self, event: RemoteSettingsChanged) -> None:
         self._settings_known = True
-        for stream in self.streams.values():
-            self._connection.window_opened(stream.queue)
+        if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
+            for stream in self.streams.values():
+                self._connection.window_opened(stream.queue)
         if self._on_stream_end is not None:
             self._on_stream_end(self)
 

@@ -188,8 +188,6 @@ class Streams(ABC):
     def widen(self, stream: Flow) -> None:
         """The stream has got a reader that takes content as it comes."""
         self._connection.widen(stream.machine)
-        if self._connection.has_output:
-            self._writer.soon()
 
     def unhold(self, stream: Flow, credit: int, size: int) -> None:
         """A stream holds `size` bytes less; `credit` of them have not been counted as consumed yet."""

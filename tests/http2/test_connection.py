@@ -318,6 +318,9 @@ def test_without_memory_a_reader_gets_no_wider_window() -> None:
     budget.held = 0
     server.connection.widen(server.machine.streams[1])
     exchange(client, server)
+    assert stream.outbound_flow_control_window == 64 * KIB  # it waits for company
+    server.connection.send_headers(server.machine.streams[1], factory.RESPONSE)
+    exchange(client, server)
     assert stream.outbound_flow_control_window == 1024 * KIB
 
 

@@ -24,6 +24,13 @@ def put(stream: Stream, content: bytes) -> None:
     stream.write([content], len(content))
 
 
+async def read_nothing(request: Stream) -> None:
+    """A reader that has paused; its window goes out with the answer."""
+    Taker(request)
+    request.pause_reading()
+    await request.send_headers(RESPONSE)
+
+
 async def answer(request: Stream) -> None:
     await request.send_headers(RESPONSE)
     await request.send_headers(TRAILERS, end_stream=True)
@@ -409,8 +416,7 @@ def test_memory_is_shared_by_all_sessions() -> None:
         async def waiting(size: int, *, reader: bool) -> tuple[Stream, Stream]:
             stream, request = await sessions.call(REQUEST)
             if reader:
-                Taker(request)
-                request.pause_reading()
+                await read_nothing(request)
             put(stream, bytes(size))
             await settle()
             return stream, request
@@ -437,8 +443,7 @@ def test_windows_given_before_memory_was_short_do_not_fill_it() -> None:
         sessions = Sessions()
         calls = [await sessions.call(REQUEST) for _ in range(8)]
         for _, request in calls:
-            Taker(request)
-            request.pause_reading()
+            await read_nothing(request)
         await settle()
         sessions.budget.limit = 1000 * KIB
         for stream, _ in calls:
@@ -527,16 +532,14 @@ def test_dropping_what_is_held_may_write_and_come_back_without_counting_twice() 
         stream, request = await sessions.call(REQUEST)
         other_stream, other = await sessions.call(REQUEST)
         Taker(stream), Taker(other_stream)
-        Taker(request)
-        request.pause_reading()
+        await read_nothing(request)
         put(stream, bytes(400 * KIB))
         await until(lambda: request.held == 400 * KIB)
         await other.send_headers(RESPONSE)
         await settle()
         put(other, bytes(4 * KIB))
-        for _ in range(3):
+        for _ in range(4):
             put(other, b"x")
-        await request.send_headers(RESPONSE)
         put(request, b"y")
         await request.send_headers(TRAILERS, end_stream=True)
         request.release()
