@@ -7,6 +7,8 @@
    old one stays in use until its successor is there.
 5. A connection without streams is closed when others have room, so that a burst leaves nothing behind.
 6. While requests wait for an exit that is down, it is redialled every second, whatever the back-off says.
+7. The back-off begins anew only with a connection that stayed for a while: a server that takes connections and ends them,
+   politely or not, is not dialled in a loop.
 """
 
 from __future__ import annotations
@@ -159,6 +161,7 @@ class Pool(Generic[S]):
         for member in self._members:
             if member.session is session:
                 member.leaving = True
+                self._ended(member, polite=True)
         self._tend()
 
     def lost(self, session: S, reason: str) -> None:
@@ -170,10 +173,20 @@ class Pool(Generic[S]):
         if not member.leaving:
             self._reason = reason
             log.warning("exit %s: connection lost: %s", self._name, reason)
-            if self._loop.time() - member.since < self._limits.backoff.maximum:
-                # A server that takes connections and ends them at once must not be dialled in a loop.
-                self._next_dial = self._loop.time() + self._limits.backoff.failed()
+            self._ended(member, polite=False)
         self._tend()
+
+    def _ended(self, member: _Member[S], *, polite: bool) -> None:
+        """Puts the next dial off, unless the connection had stayed for a while. A polite end is forgiven once: servers
+        restart."""
+        backoff, now = self._limits.backoff, self._loop.time()
+        if now - member.since >= backoff.maximum:
+            backoff.succeeded()
+            return
+        forgiven = polite and not backoff.failures
+        delay = backoff.failed()
+        if not forgiven:
+            self._next_dial = now + delay
 
     @property
     def connected(self) -> bool:
@@ -310,7 +323,10 @@ class Pool(Generic[S]):
         if self._closed:
             session.abort(self._reason)
             return
-        self._limits.backoff.succeeded()
+        if session.capacity <= 0:
+            session.abort("it takes no streams")
+            self._dial_failed("the server takes no streams")
+            return
         self._next_dial = 0.0
         member = _Member(session, self._loop.time())
         self._members.append(member)

@@ -291,6 +291,40 @@ def test_a_server_that_ends_connections_at_once_is_not_dialled_in_a_loop() -> No
     run(main())
 
 
+def test_a_server_that_retires_connections_at_once_is_not_dialled_in_a_loop() -> None:
+    """The first time it may be a restart, and the next dial reaches the successor."""
+
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials, Limits(SECONDS, 0, Backoff(base=1000, maximum=1000), hurry=0.01))
+        for expected in (2, 2):
+            session = await dials.connect()
+            session.draining = True
+            pool.draining(session)
+            await turns()
+            assert dials.count == expected
+            pool.lost(session, "drained")
+        waiting = asyncio.create_task(pool.acquire(), name="user")  # who waits does not wait for long
+        assert await dials.connect() is await waiting
+        await pool.close()
+
+    run(main())
+
+
+def test_a_connection_without_room_from_the_beginning_counts_as_a_failed_dial() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials, Limits(0.01, 0, Backoff(base=1000, maximum=1000), hurry=1000))
+        session = await dials.connect(limit=0)
+        assert session.aborted
+        assert dials.count == 1
+        with pytest.raises(ExitUnavailable, match="takes no streams"):
+            await pool.acquire()
+        await pool.close()
+
+    run(main())
+
+
 def test_a_connection_that_refused_is_avoided_when_there_is_another() -> None:
     async def main() -> None:
         dials = Dials()
