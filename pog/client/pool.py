@@ -7,8 +7,8 @@
    old one stays in use until its successor is there.
 5. A connection without streams is closed when others have room, so that a burst leaves nothing behind.
 6. While requests wait for an exit that is down, it is redialled every second, whatever the back-off says.
-7. The back-off begins anew only with a connection that stayed for a while: a server that takes connections and ends them,
-   politely or not, is not dialled in a loop.
+7. The back-off begins anew only with a connection that stayed for a while: a server that takes connections and ends
+   them, politely or not, is not dialled in a loop.
 """
 
 from __future__ import annotations

@@ -31,14 +31,18 @@ class SessionConfig(ConnectionConfig):
 
     `keepalive`: a connection with streams that has been silent for so long is probed (0: never); without an answer
     within `keepalive_timeout` it is given up. `linger`: how long a stream whose owner is done may take to send the
-    rest. `message_timeout`: how long a server waits for the rest of a message that has begun. The write marks are
-    bytes that one stream may have waiting before its writer is paused, and resumed.
+    rest. `message_timeout`: how long a server waits for the rest of a message that has begun. `settings_timeout`: by
+    then the peer must have begun to speak HTTP/2. `idle`: a server ends a connection that had no stream for so long.
+    The write marks are bytes that one stream may have waiting before its writer is paused, and resumed.
     """
 
     keepalive: float = 30.0
     keepalive_timeout: float = 15.0
     linger: float = 60.0
     message_timeout: float = 10.0
+    settings_timeout: float = 10.0
+    # Our client gives a connection up by its age in less than an hour; a front keeps it while it is of use.
+    idle: float = 900.0
     write_high: int = 256 * KIB
     write_low: int = 64 * KIB
     # What may wait in the transport, and unsent in the kernel: little, so that a stream that has just become ready

@@ -67,6 +67,9 @@ class Streams(ABC):
         self._settings_known = False
         self._reason: str | None = None
         self._now = time.monotonic()
+        # When it was last seen in use, and how many streams there had been.
+        self._used_at = self._now
+        self._used_streams = 0
         # Streams whose owner is done and whose rest has still to go out, and until when.
         self._lingering: dict[Flow, float] = {}
 
@@ -75,6 +78,10 @@ class Streams(ABC):
     @abstractmethod
     def abort(self, reason: str) -> None:
         """Closes the connection now."""
+
+    @abstractmethod
+    def drain(self) -> None:
+        """Takes no new streams, and closes with the last one."""
 
     @abstractmethod
     def is_closing(self) -> bool:
@@ -334,4 +341,14 @@ class Streams(ABC):
         for stream in [stream for stream, until in self._lingering.items() if until <= now]:
             self.reset(stream, ErrorCodes.CANCEL)
         self._connection.return_credit(now)
+        self._end_if_useless(now)
         self._writer.flush()
+
+    def _end_if_useless(self, now: float) -> None:
+        if self.streams or self.stats.streams != self._used_streams:
+            self._used_at, self._used_streams = now, self.stats.streams
+        unused = now - self._used_at
+        if not self._settings_known and unused >= self.config.settings_timeout:
+            self.abort(f"no SETTINGS from the peer within {self.config.settings_timeout:g} s")
+        elif not self.client and unused >= self.config.idle:
+            self.drain()

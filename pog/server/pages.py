@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -38,7 +39,11 @@ def pages(core: Core) -> Starlette:
         insecure = "INSECURE=1 " if request.url.scheme == "http" and request.url.port else ""
         return PlainTextResponse(_ABOUT.format(version=pog.__version__, host=host, insecure=insecure))
 
+    one_at_a_time = asyncio.Lock()
+
     async def metrics(request: Request) -> Response:
+        async with one_at_a_time:
+            await asyncio.sleep(0)  # a page takes a millisecond: between two of them tunnels have their turn
         body, content_type = core.metrics.render(wants_openmetrics(request.headers.get("accept")))
         return Response(body, headers={"content-type": content_type})
 

@@ -367,6 +367,32 @@ def test_a_stream_that_is_opened_after_a_silence_is_probed_at_once() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("said", [b"", frames.PREFACE[:-6], frames.PREFACE])
+def test_a_peer_that_does_not_begin_to_speak_is_given_up(said: bytes) -> None:
+    async def test() -> None:
+        config = SessionConfig(settings_timeout=0.02, keepalive=0.02)
+        session = Session(client=False, config=config, on_request=lambda _: None)
+        session.connection_made(Wire())
+        session.feed(said)
+        assert "no SETTINGS" in await session.closed
+
+    run(test)
+
+
+def test_a_server_ends_a_connection_without_streams_and_keeps_one_in_use() -> None:
+    async def test() -> None:
+        idle = SessionConfig(idle=0.02, keepalive=0.02)
+        used, unused = Sessions(server=idle), Sessions(server=idle)
+        stream, request = await used.call(REQUEST)
+        assert await unused.client.closed == "drained"
+        assert not used.client.draining
+        await answer(request)
+        await stream.recv_trailers()
+        assert await used.client.closed == "drained"
+
+    run(test)
+
+
 def test_a_rest_that_nobody_takes_is_given_up() -> None:
     async def test() -> None:
         client = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
