@@ -10,6 +10,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import h2.connection
+import h2.events
 import pytest
 from grpclib.const import Status
 
@@ -138,6 +140,28 @@ def test_a_page_that_is_not_there_repeats_nothing_of_its_address(shared_server: 
     answer, body = h2c.request(shared_server.address, "GET", "/metrics/?" + "x" * 30_000)
     assert (answer[":status"], body) == ("404", b"Not Found")
     assert all(len(value) < 100 for value in answer.values())
+
+
+def test_many_pages_at_once_leave_others_their_turn(shared_server: pog.End) -> None:
+    """What is asked for behind fifty pages of metrics is answered before the last of them."""
+    pages = 50
+    connection = h2.connection.H2Connection()
+    connection.initiate_connection()
+    fields = [(":method", "GET"), (":scheme", "http"), (":authority", "localhost")]
+    for number in range(pages + 1):
+        path = "/healthz" if number == pages else "/metrics"
+        connection.send_headers(2 * number + 1, [*fields, (":path", path)], end_stream=True)
+    heads: list[int] = []
+    with socket.create_connection(shared_server.address) as sock:
+        sock.sendall(connection.data_to_send())
+        while len(heads) <= pages:
+            for event in connection.receive_data(sock.recv(1 << 16)):
+                if isinstance(event, h2.events.ResponseReceived):
+                    heads.append(event.stream_id)
+                elif isinstance(event, h2.events.DataReceived):
+                    connection.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
+            sock.sendall(connection.data_to_send())
+    assert heads.index(2 * pages + 1) < pages // 2
 
 
 def test_calls_that_are_reset_in_the_moment_they_come_leave_no_traceback(shared_server: pog.End) -> None:
