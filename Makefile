@@ -1,9 +1,9 @@
-# Verbs: run, test, test-system, check, bench, bench-wan, proto, clean. Each sets itself up in .venv.
+# Verbs: run, test, test-portable, test-system, check, bench, bench-wan, proto, clean. Each sets itself up in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-system check format bench bench-wan proto clean
+.PHONY: run test test-portable test-system check format bench bench-wan proto clean
 .DEFAULT_GOAL := test
 
 run: $(VENV)/.run
@@ -11,6 +11,10 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev
 	$(BIN)/pytest $(ARGS)
+
+# The servers under test on Hypercorn's own HTTP/2.
+test-portable: $(VENV)/.dev
+	POG_TEST_ENGINE=portable $(BIN)/pytest tests/e2e $(ARGS)
 
 test-system: $(VENV)/.dev
 	BIN=$(BIN) tests/system/run $(ARGS)

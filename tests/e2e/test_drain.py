@@ -67,6 +67,7 @@ WAYS = [
 ]
 
 
+@pog.engine_only
 @pytest.mark.parametrize(("start", "refuses", "moves"), WAYS)
 def test_a_server(
     start: Callable[[], pog.End], refuses: bool, moves: bool, origins: Origins, request: pytest.FixtureRequest

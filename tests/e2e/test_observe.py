@@ -11,6 +11,7 @@ from pog.proto.grpcproxy_pb2 import Packet
 from tests.conftest import Pair
 from tests.helpers import pog, rpc
 from tests.helpers.origin import Origins, answer, echo, reset_after, unused_port
+from tests.helpers.process import PORTABLE
 from tests.helpers.user import connect
 from tests.helpers.watch import eventually
 
@@ -60,6 +61,8 @@ def test_a_scrape_counts_the_bytes_of_open_tunnels(pair: Pair, origins: Origins)
             assert now['tunnels{state="open"}'] == 1
             assert now["first_byte_duration_seconds_count"] - first["first_byte_duration_seconds_count"] == 1
             assert now["handshake_duration_seconds_count"] - first["handshake_duration_seconds_count"] == 1
+            if end.is_server and PORTABLE:
+                continue  # its connections are not ours
             assert now["http2_connections"] >= 1
             # The scrape of the server is a stream itself.
             assert now["http2_streams"] == (2 if end.is_server else 1)

@@ -133,6 +133,7 @@ def check_live(end: pog.End, origin: Origin) -> None:
     assert end.tunnels() == origin.live
 
 
+@pog.engine_only
 def test_a_worker_that_is_told_to_end_drains_and_is_replaced(four: pog.End, origins: Origins) -> None:
     """SIGTERM at one worker: its tunnels go on, the client's next ones come through another worker."""
     client = pog.client(four.host_port)
