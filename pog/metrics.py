@@ -216,14 +216,15 @@ class Metrics:
             self.look()
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        page: bytes
-        if openmetrics_wanted:
-            page = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
-            return page, openmetrics.CONTENT_TYPE_LATEST
-        page = prometheus_client.generate_latest(registry)
-        # prometheus_client ends every counter with _total; Go does so in OpenMetrics, where it is the rule, not here.
+        write = openmetrics.generate_latest if openmetrics_wanted else prometheus_client.generate_latest
+        page: bytes = write(registry)
+        # prometheus_client ends every counter with _total, the original only its own: the same in both formats.
         page = re.sub(rb"(?m)^(# HELP |# TYPE |)(grpc_io_(?:server|client)_\w+_rpcs)_total", rb"\1\2", page)
-        return page, prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
+        if not openmetrics_wanted:
+            return page, prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
+        # There a counter must end so; Go writes those that do not as of unknown type.
+        page = re.sub(rb"(?m)^(# TYPE grpc_io_(?:server|client)_\w+_rpcs) counter$", rb"\1 unknown", page)
+        return page, openmetrics.CONTENT_TYPE_LATEST
 
     def _tell_others(self, process_too: bool) -> None:
         self._tunnels.look()

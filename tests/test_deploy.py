@@ -66,8 +66,10 @@ def queries() -> Iterator[tuple[str, str]]:
             yield f"{ALERTS.name}: {rule['alert']}", rule["expr"]
 
 
-def test_every_query_names_metrics_that_exist() -> None:
-    known = series() | {"up"}
+@pytest.mark.parametrize("openmetrics", [False, True], ids=["text", "openmetrics"])
+def test_every_query_names_metrics_that_exist(openmetrics: bool) -> None:
+    """Prometheus asks for OpenMetrics, most others for text."""
+    known = series(openmetrics=openmetrics) | {"up"}
     asked = {where: names(expression) for where, expression in queries()}
     assert all(asked.values()), [where for where, found in asked.items() if not found]
     assert {where: found - known for where, found in asked.items() if found - known} == {}

@@ -61,6 +61,29 @@ def check_metrics(end: pog.End, side: str, prefix: str) -> None:
     eventually(check)
 
 
+OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+
+
+@pytest.mark.parametrize("args", [(), ("--workers", "2")], ids=["one process", "2 workers"])
+def test_the_names_are_the_same_in_openmetrics(origins: Origins, args: tuple[str, ...]) -> None:
+    """That is what Prometheus asks for."""
+    server = pog.server(None, *args)
+    with server.program:
+        client = pog.client(server.host_port)
+        both = pog.client(server.host_port, {"MUX_SERVER_METRICS": "1"})
+        with client.program, both.program, connect(both.address, origins.start(echo).host_port) as tunnel:
+            assert tunnel.status == 200
+            talk(Pair(client, server), origins.start(echo).host_port)
+            for end, side in ((server, "server"), (client, "client"), (both, "client"), (both, "server")):
+                eventually(lambda end=end, side=side: check_names(end, f"grpc_io_{side}_started_rpcs"))  # type: ignore[misc]
+
+
+def check_names(end: pog.End, name: str) -> None:
+    found = {each.partition("{")[0] for each in end.metrics(OPENMETRICS)}
+    assert name in found
+    assert found == {each.partition("{")[0] for each in end.metrics()}
+
+
 def test_grpc_metrics_can_be_switched_off(origins: Origins) -> None:
     server = pog.server({"GRPC_BUILTIN_METRICS": "0"})
     with server.program:

@@ -12,12 +12,14 @@ import h2.events
 from tests.helpers.user import SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.helpers.user import Address
 
 
-def get(address: Address, path: str) -> tuple[int, str]:
+def get(address: Address, path: str, fields: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Status and text."""
-    answer, body = request(address, "GET", path)
+    answer, body = request(address, "GET", path, *(fields or {}).items())
     return int(answer[":status"]), body.decode()
 
 

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import re
+
 from pog.metrics import Metrics
 from pog.settings import Address, ClientSettings, ServerSettings
 
-_SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+_SUFFIXES = {"gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+# In text a name is told as its series have it; in OpenMetrics a counter's without the _total that they must have.
+_OF_TEXT = _SUFFIXES | {"counter": ("",)}
+_OF_OPENMETRICS = _SUFFIXES | {"counter": ("_total",), "unknown": ("",)}
 
 
-def metrics() -> dict[str, set[str]]:
-    """The name of each metric, with _total where it ends so → the names of its series."""
+def metrics(*, openmetrics: bool = False) -> dict[str, set[str]]:
+    """The name of each metric, with _total where it ends so → the names of its series; by what the page declares."""
     ends = (
         Metrics("server", ServerSettings()),
         Metrics("client", ClientSettings(server_addr=Address("127.0.0.1", 1))),
     )
+    suffixes = _OF_OPENMETRICS if openmetrics else _OF_TEXT
     found = {}
     for end in ends:
-        for family in end.registry.collect():
-            suffixes = _SUFFIXES[family.type]
-            if family.name.startswith("grpc_io_") and family.type == "counter":
-                suffixes = ("",)  # as OpenCensus has them
-            series = {family.name + suffix for suffix in suffixes}
-            found[family.name if len(series) > 1 else series.copy().pop()] = series
+        page = end.render(openmetrics)[0].decode()
+        for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", page, re.MULTILINE):
+            series = {name + suffix for suffix in suffixes[kind]}
+            found[name if len(series) > 1 else series.copy().pop()] = series
     return found
 
 
-def series() -> set[str]:
+def series(*, openmetrics: bool = False) -> set[str]:
     """The names of all series."""
-    return set().union(*metrics().values())
+    return set().union(*metrics(openmetrics=openmetrics).values())

@@ -52,9 +52,9 @@ class End:
     def pid(self) -> int:
         return self.program.pid
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, accept: str = "*/*") -> dict[str, float]:
         """The server is asked over HTTP/2: Hypercorn keeps a connection of HTTP/1.1 for 5 s after its end."""
-        status, text = (h2c.get if self.is_server else get)(self.address, "/metrics")
+        status, text = (h2c.get if self.is_server else get)(self.address, "/metrics", {"accept": accept})
         assert status == 200, text
         return samples(text)
 
