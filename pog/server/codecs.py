@@ -37,10 +37,21 @@ class JsonCodec(CodecBase):
     def decode(self, data: bytes, message_type: Any) -> Any:
         from google.protobuf import json_format
 
+        message = message_type()
+        # Parse takes text and lists for messages without fields.
+        if not data.lstrip(b" \t\r\n").startswith(b"{") and _is_object(message):
+            raise _unreadable(message_type)
         try:
-            return json_format.Parse(data, message_type(), ignore_unknown_fields=True)
+            return json_format.Parse(data, message, ignore_unknown_fields=True)
         except (json_format.ParseError, UnicodeDecodeError, RecursionError):
             raise _unreadable(message_type) from None
+
+
+def _is_object(message: Message) -> bool:
+    """Whether the JSON form of this type is an object; of some in google.protobuf, as Timestamp, it is not."""
+    from google.protobuf import json_format
+
+    return isinstance(json_format.MessageToDict(message), dict)
 
 
 def _unreadable(message_type: Any) -> GRPCError:

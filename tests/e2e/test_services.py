@@ -237,6 +237,10 @@ TEXT = ("-d", "{}", "-H", "content-type: text/plain")
         ("grpc.health.v1.Health/Check", ("-d", '{"service":"Nobody"}', *JSON[2:]), (404, "not_found")),
         ("grpc.health.v1.Health/Check", ("-d", '{"service":1}', *JSON[2:]), (400, "invalid_argument")),
         ("grpc.health.v1.Health/Check", ("-d", "", *JSON[2:]), (400, "invalid_argument")),
+        *(
+            ("grpc.health.v1.Health/Check", ("-d", text, *JSON[2:]), (400, "invalid_argument"))
+            for text in ('"abc"', '""', "[]", " [] ", "null", "0")
+        ),
         ("grpc.health.v1.Health/Check", ("-d", "[" * 5000, *JSON[2:]), (400, "invalid_argument")),
         (
             "grpc.health.v1.Health/Check",
