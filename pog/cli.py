@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -15,16 +16,22 @@ import pog
 from pog.errors import PogError, SettingsError
 from pog.options import Setting, shown
 from pog.settings import ClientSettings, CommonSettings, ServerSettings, load, table
+from pog.streams import standard_streams
 from pog.values import LOGIN, POSITIVE_SECONDS, SERVER, Address, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     F = TypeVar("F", bound=Callable[..., Any])
+    S = TypeVar("S", bound=CommonSettings)
 
 
 class Pog(click.Group):
     """The group of commands; an error that we raise on purpose ends it with one line and no traceback."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        with standard_streams():
+            return super().main(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -43,8 +50,24 @@ class Pog(click.Group):
 
 
 def fail(problem: str, status: int) -> NoReturn:
-    click.echo(f"pog: {problem}", err=True)
+    announce(f"pog: {problem}", logging.ERROR)
     raise SystemExit(status)
+
+
+def announce(line: str, level: int = logging.INFO, *, err: bool = True) -> None:
+    """For a person as it is; for a machine that reads JSON, once that is known, as one more record."""
+    settings = click.get_current_context().find_root().obj
+    if settings is not None and settings.log_format == "json":
+        logging.getLogger("pog").log(level, line, stacklevel=2)
+        return
+    with suppress(OSError):  # a full disk must not end what serves
+        click.echo(line, err=err)
+
+
+def remembered(settings: S) -> S:
+    """The settings, which `announce` knows from here on."""
+    click.get_current_context().find_root().obj = settings
+    return settings
 
 
 @click.group(cls=Pog, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -95,28 +118,28 @@ UP_ROWS = UP_CLIENT_ROWS + [row for row in UP_SERVER_ROWS if row not in UP_CLIEN
 @takes(SERVER_ROWS)
 def server(**flags: object) -> None:
     """Serve tunnels: the end with the good address."""
-    settings = load(ServerSettings, os.environ, flags)
+    settings = remembered(load(ServerSettings, os.environ, flags))
     if settings.workers > 1:
         from pog.workers import run as run_workers
 
-        run_workers(settings, says("pog server on", settings))
+        run_workers(settings, says("pog server on"))
         return
     from pog.process import run
     from pog.server.serve import serve
 
-    run(lambda shutdown: serve(settings, shutdown=shutdown, started=says("pog server on", settings)), *logs(settings))
+    run(lambda shutdown: serve(settings, shutdown=shutdown, started=says("pog server on")), *logs(settings))
 
 
 @main.command(epilog=only_variables(CLIENT_ROWS))
 @takes(CLIENT_ROWS)
 def client(**flags: object) -> None:
     """Be an HTTP proxy for programs here, and tunnel their connections to a server."""
-    settings = load(ClientSettings, os.environ, flags)
+    settings = remembered(load(ClientSettings, os.environ, flags))
     from pog.client.app import run as run_client
     from pog.process import run
 
     def started(addresses: list[Address]) -> None:
-        says("pog client on", settings)(addresses)
+        says("pog client on")(addresses)
         warn_if_open(settings, addresses[0])
 
     run(lambda shutdown: run_client(settings, shutdown=shutdown, started=started), *logs(settings))
@@ -133,14 +156,14 @@ def up(**flags: object) -> None:
     decided = {"listen": SERVER_LISTEN, "grpc_and_http_mux": True, "auth_file": None}
     ours = load(ServerSettings, os.environ, flags | decided)
     fixed = {"server_addr": SERVER_LISTEN, "server_host": "", "insecure": True, "skip_verify": False}
-    theirs = load(ClientSettings, os.environ, flags | fixed)
+    theirs = remembered(load(ClientSettings, os.environ, flags | fixed))
 
     def started(server: Address, client: Address) -> None:
-        say(f"server on {server}")
+        announce(f"server on {server}", err=False)
         proxy = client if client.host not in ("", "0.0.0.0", "::") else Address("127.0.0.1", client.port)
         login = f"{theirs.auth_items[0].name}:PASSWORD@" if theirs.auth_items else ""
-        say(f"proxy http://{proxy}")
-        say(f"try:  curl -x http://{login}{proxy} https://example.com/")
+        announce(f"proxy http://{proxy}", err=False)
+        announce(f"try:  curl -x http://{login}{proxy} https://example.com/", err=False)
         warn_if_open(theirs, client)
 
     run(lambda shutdown: run_both(ours, theirs, shutdown=shutdown, started=started), *logs(theirs))
@@ -150,7 +173,6 @@ def warn_if_open(settings: ClientSettings, address: Address) -> None:
     """An open proxy says so loudly; the server does that for itself, however it is started."""
     if not settings.auth_items and not address.is_loopback:
         announce(
-            settings,
             f"OPEN PROXY: no CLIENT_AUTH_* is set and {address} is not loopback: whoever reaches it may use it",
             logging.WARNING,
         )
@@ -160,17 +182,9 @@ def say(line: str) -> None:
     click.echo(line)
 
 
-def says(what: str, settings: CommonSettings) -> Callable[[list[Address]], None]:
+def says(what: str) -> Callable[[list[Address]], None]:
     """Says where a program listens; on standard error, for the access log has the other."""
-    return lambda addresses: announce(settings, f"{what} {', '.join(map(str, addresses))}")
-
-
-def announce(settings: CommonSettings, line: str, level: int = logging.INFO) -> None:
-    """For a person as it is; for a machine that reads JSON as one more record."""
-    if settings.log_format == "json":
-        logging.getLogger("pog").log(level, line)
-    else:
-        click.echo(line, err=True)
+    return lambda addresses: announce(f"{what} {', '.join(map(str, addresses))}")
 
 
 def logs(settings: CommonSettings) -> tuple[str, str]:
@@ -293,11 +307,10 @@ def auth_new(name: str, password: str | None, generate: bool, ttl: float) -> Non
     item = new_item(name, password if password is not None else ask_password(), ttl)
     say(item)
     suffix = re.sub(r"[^A-Z0-9]+", "_", name.upper())
-    click.echo(
+    announce(
         f"{name} may pass until {parse_item(item).expires:%Y-%m-%d %H:%M:%S} UTC, once the server is started with\n"
         f"  POG_AUTH_{suffix}={shlex.quote(item)}\n"
-        f"or the client with CLIENT_AUTH_{suffix} and the same; mind the quotes.",
-        err=True,
+        f"or the client with CLIENT_AUTH_{suffix} and the same; mind the quotes."
     )
 
 

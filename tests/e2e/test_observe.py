@@ -11,7 +11,7 @@ from pog.proto.grpcproxy_pb2 import Packet
 from tests.conftest import Pair
 from tests.helpers import pog, rpc
 from tests.helpers.origin import Origins, answer, echo, reset_after, unused_port
-from tests.helpers.process import PORTABLE
+from tests.helpers.process import PORTABLE, Program
 from tests.helpers.user import connect
 from tests.helpers.watch import eventually
 
@@ -137,6 +137,25 @@ def test_messages_are_records_too(ends: Pair) -> None:
     for end in (ends.client, ends.server):
         records = [json.loads(line) for line in end.program.stderr]
         assert any(" on 127.0.0.1:" in each["message"] for each in records)
+
+
+def test_both_ends_in_one_process_speak_json_alone() -> None:
+    _, client = pog.up({"LOG_FORMAT": "json"})
+    with client.program:
+        client.program.wait_line("try: ")
+    said = [json.loads(line) for line in client.program.stdout + client.program.stderr]
+    found = {each["message"].split()[0]: each["severity"] for each in said if each["logger"] == "pog"}
+    assert found | {"server": "INFO", "proxy": "INFO", "try:": "INFO"} == found
+
+
+@pytest.mark.parametrize("args", [["server"], ["server", "--workers", "2"], ["client"], ["up"]])
+def test_why_a_program_ends_is_a_record(args: list[str], shared_server: pog.End) -> None:
+    env = {"LOG_FORMAT": "json", "SERVER_ADDR": shared_server.host_port}
+    program = Program([*pog.POG, *args, "--listen", shared_server.host_port], env)
+    assert program.wait() == 1
+    record = [json.loads(line) for line in program.stdout + program.stderr][-1]
+    assert record["severity"] == "ERROR"
+    assert f"cannot listen on {shared_server.host_port}" in record["message"]
 
 
 @pytest.mark.parametrize("style", ["line", "json"])

@@ -27,8 +27,8 @@ engine_only = pytest.mark.skipif(PORTABLE, reason="a fault of Hypercorn's own HT
 GAUGE = "tunnelling_connections_total"
 
 _ADDRESS = r" (?:https?://)?(127\.0\.0\.1|\[::\])?:(\d+)\b"
-_SERVER_LINE = rf"(?:^(?:.*:\")?pog server on|^server on|Running on){_ADDRESS}"
-_CLIENT_LINE = rf"(?:^(?:.*:\")?pog client on|^proxy){_ADDRESS}"
+_SERVER_LINE = rf"(?:^(?:.*:\")?(?:pog )?server on|Running on){_ADDRESS}"
+_CLIENT_LINE = rf"^(?:.*:\")?(?:pog client on|proxy){_ADDRESS}"
 
 
 def _address(found: re.Match[str]) -> Address:
