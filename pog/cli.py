@@ -36,6 +36,11 @@ class Pog(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            if "@" not in (message := error.format_message()):
+                raise
+            # It repeats what was given; a server's address may have been given with a login.
+            raise click.UsageError(re.sub(r"[^\s('\"]\S*@", "***@", message), error.ctx) from None
         except (PogError, OSError, ExceptionGroup) as error:
             cause: Exception = error
             while isinstance(cause, ExceptionGroup):

@@ -41,13 +41,13 @@ class Setting:
         return [self, self.also] if self.also else [self]
 
     def read(self, name: str, text: str) -> Any:
-        """Raises SettingsError that names the variable or flag, the accepted form and, unless secret, the value."""
+        """Raises SettingsError that names the variable or flag, the accepted form and, but for secrets, the value."""
         try:
             return self.kind.parse(text)
         except SettingsError as error:  # of what the text leads to
             raise SettingsError(name, f"must be {self.kind.form}: {error}") from None
         except ValueError:
-            got = "" if self.kind.secret else f", not {text[:80]!r}"
+            got = "" if self.kind.secret else f", not {without_login(text)[:80]!r}"
             raise SettingsError(name, f"must be {self.kind.form}{got}") from None
 
     def given(self, environ: Mapping[str, str], flags: Mapping[str, object | None]) -> Iterator[Callable[[], Any]]:
@@ -59,6 +59,12 @@ class Setting:
         for row in self.spellings:
             if text := environ.get(row.env):
                 yield lambda row=row, text=text: row.read(row.env, text)  # type: ignore[misc]
+
+
+def without_login(text: str) -> str:
+    """The text with *** for what stands before its last @: somebody may have written user:password@host:port."""
+    _, at, rest = text.rpartition("@")
+    return f"***{at}{rest}" if at else text
 
 
 def setting(flag: str, env: str, kind: Kind[T], default: T, help: str, also: Setting | None = None) -> T:

@@ -165,7 +165,11 @@ class ClientSettings(CommonSettings, Guarded):
 
     server_addr: Address = field(metadata=required("--server-addr", "SERVER_ADDR", values.SERVER, "The server."))
     server_host: str = setting(
-        "--server-host", "SERVER_HOST", values.TEXT, "", "Name to ask for and to verify instead of the server's own."
+        "--server-host",
+        "SERVER_HOST",
+        values.AUTHORITY,
+        "",
+        "Name to ask for and to verify instead of the server's own.",
     )
     insecure: bool = setting("--insecure", "INSECURE", values.BOOL, False, "Speak cleartext HTTP/2, no TLS.")
     skip_verify: bool = setting(

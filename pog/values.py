@@ -150,8 +150,8 @@ def parse_namespace(text: str) -> str:
     return text
 
 
-def parse_text(text: str) -> str:
-    if not text.isprintable():
+def parse_authority(text: str) -> str:
+    if not text.isprintable() or "@" in text:  # RFC 9113 8.3.1: without user information
         raise ValueError(text)
     return text
 
@@ -180,4 +180,4 @@ SERVER = Kind("HOST:PORT", "host:port without a scheme, such as pog.example.com:
 LOGIN = Kind("USER:PASSWORD", "user:password", parse_login, secret=True)
 NETWORKS = Kind("CIDR,...", "networks separated by commas, such as 127.0.0.0/8,::1/128", parse_networks)
 NAMESPACE = Kind("PREFIX", "a metric name prefix of letters, digits, _ and :", parse_namespace)
-TEXT = Kind("TEXT", "printable text", parse_text)
+AUTHORITY = Kind("NAME", "a name or name:port, without a user", parse_authority)

@@ -127,6 +127,8 @@ def test_both_ends_at_their_most_talkative(style: str, origins: Origins) -> None
         check(logged, of_server, of_users, of_late)
 
 
+# With an @ in the password, too.
+LOGIN = f"user:p@{TOKEN}@127.0.0.1:28081"
 BROKEN = json.dumps({"name": "x", "hash": TOKEN, "exp_date": "2999-01-01T00:00:00Z"})
 
 
@@ -141,9 +143,28 @@ BROKEN = json.dumps({"name": "x", "hash": TOKEN, "exp_date": "2999-01-01T00:00:0
         (["health", "--insecure", "127.0.0.1:1"], {"CLIENT_POG_AUTH": f"user:{TOKEN}"}),
         (["stacks", "--insecure", "127.0.0.1:1", "--auth", f"user:{TOKEN}"], {}),
         (["stacks", "--insecure", "127.0.0.1:1", "--auth", TOKEN], {}),
+        # Where an address is wanted, one may have been given with a login.
+        (["client"], {"SERVER_ADDR": LOGIN}),
+        (["client"], {"SERVER_ADDR": f"https://{LOGIN}"}),
+        (["client", "--server-addr", LOGIN], {}),
+        (["client"], {"SERVER_ADDR": "127.0.0.1:1", "SERVER_HOST": LOGIN}),
+        (["client"], {"SERVER_ADDR": "127.0.0.1:1", "CLIENT_LISTEN": LOGIN}),
+        (["server", "--listen", LOGIN], {}),
+        (["server", "--port", LOGIN], {}),
+        (["server", "--egress-allow", LOGIN], {}),
+        (["up", "--metric-namespace", LOGIN], {}),
+        (["health", "--insecure", LOGIN], {}),
+        (["stacks", "--insecure", LOGIN], {}),
+        (["stacks", "127.0.0.1:1", "--server-host", LOGIN], {}),
+        (["health", "127.0.0.1:1", LOGIN], {}),
+        (["health", "127.0.0.1:1", "--limit", LOGIN], {}),
+        (["server", LOGIN], {}),
+        ([LOGIN], {}),
     ],
 )
 def test_a_start_that_fails(command: list[str], env: dict[str, str]) -> None:
     program = Program([sys.executable, "-m", "pog", *command], env)
     assert program.wait() in (1, 2), program.output()
-    check("\n".join(program.stdout + program.stderr))
+    said = "\n".join(program.stdout + program.stderr)
+    check(said)
+    assert "p@" not in said
