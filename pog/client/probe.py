@@ -59,7 +59,13 @@ async def health(settings: ClientSettings, service: str, limit: float) -> str:
 async def stacks(settings: ClientSettings, limit: float) -> str:
     """The stacks of all tasks and threads of the server, as text. Raises PogError."""
     async with _calls(settings, limit) as calls:
-        answer = await calls.unary("gstacks.GoroutineStacks/Invoke", gstacks_pb2.Request(), gstacks_pb2.Response)
+        try:
+            answer = await calls.unary("gstacks.GoroutineStacks/Invoke", gstacks_pb2.Request(), gstacks_pb2.Response)
+        except CallFailed as error:
+            if error.status is not Status.UNIMPLEMENTED:
+                raise
+            hint = "it serves no stacks; start it with STACKS=1 or with auth items (POG_AUTH_*)"
+            raise CallFailed(error.status, hint) from None
         return answer.data
 
 

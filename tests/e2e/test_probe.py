@@ -63,7 +63,7 @@ def test_stacks_of_a_server_that_does_not_serve_them() -> None:
     with end.program:
         status, _, said = run("stacks", end.host_port, "--insecure")
         assert status == 1
-        assert "UNIMPLEMENTED" in said
+        assert "UNIMPLEMENTED: it serves no stacks; start it with STACKS=1" in said
 
 
 def test_tls(authority: Authority) -> None:
