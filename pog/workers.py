@@ -65,17 +65,22 @@ def run(settings: ServerSettings, started: Callable[[list[Address]], None]) -> N
         raise SettingsError("--workers", "must be 1 on a system without fork")
     set_up_logging(settings.log_level, settings.log_format)
     raise_descriptor_limit()
-    with TemporaryDirectory(prefix="pog-metrics-") as directory, reserved(settings.listen) as sock:
-        # prometheus_client looks for it when it is imported, which is now: this module is not in pog.server for that.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-        import pog.server.serve  # noqa: F401
-        from pog.server.core import warn_if_open
+    # Until the parent takes them they wait: one that came before would leave the directory behind.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        with TemporaryDirectory(prefix="pog-metrics-") as directory, reserved(settings.listen) as sock:
+            # prometheus_client looks for it when it is imported, which is now: this module is not in pog.server for it.
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+            import pog.server.serve  # noqa: F401
+            from pog.server.core import warn_if_open
 
-        gc.freeze()  # what is there already stays in pages that the workers share
-        warn_if_open(settings, settings.listen)
-        host, port = sock.getsockname()[:2]
-        settings = dataclasses.replace(settings, listen=Address(settings.listen.host, port))
-        Parent(settings, sock, lambda: started([Address(host, port)])).run()
+            gc.freeze()  # what is there already stays in pages that the workers share
+            warn_if_open(settings, settings.listen)
+            host, port = sock.getsockname()[:2]
+            settings = dataclasses.replace(settings, listen=Address(settings.listen.host, port))
+            Parent(settings, sock, lambda: started([Address(host, port)])).run()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 @dataclass(slots=True)
@@ -115,6 +120,7 @@ class Parent:
         for each in _SIGNALS:
             signal.signal(each, lambda *_: None)  # the byte in the pipe is what counts
         signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         with self._selector as selector:
             while not self._over():
                 self._start_due()

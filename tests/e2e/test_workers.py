@@ -206,6 +206,21 @@ def test_a_second_signal_ends_all_of_them_now(folder: Path, origins: Origins) ->
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_a_signal_during_the_start_leaves_nothing_behind(folder: Path, number: signal.Signals) -> None:
+    command = [*pog.POG, "server", "--listen", pog.ANY_PORT, "--workers", "2"]
+    with Program(command, {"TMPDIR": str(folder)}) as program:
+        eventually(lambda: check_has_files(folder))
+        program.send_signal(number)
+        assert program.wait() == 0, program.output()
+        program.check_output()
+    assert list(folder.iterdir()) == []
+
+
+def check_has_files(folder: Path) -> None:
+    assert list(folder.iterdir())
+
+
 def test_workers_do_not_outlive_their_parent(folder: Path) -> None:
     end = pog.server({"TMPDIR": str(folder)}, "--workers", "2")
     with end.program:
