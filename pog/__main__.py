@@ -1,5 +1,17 @@
-"""`python -m pog` is the command `pog`."""
+"""The command `pog`, also as `python -m pog`."""
 
-from pog.cli import main
+import signal
 
-main(prog_name="pog")
+
+def main() -> None:
+    """Ends the process. An interrupt while it is still being imported is no traceback either."""
+    try:
+        from pog import cli
+
+        cli.main(prog_name="pog")
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
+
+
+if __name__ == "__main__":
+    main()

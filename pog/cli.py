@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -41,6 +42,8 @@ class Pog(click.Group):
                 raise
             # It repeats what was given; a server's address may have been given with a login.
             raise click.UsageError(re.sub(r"[^\s('\"]\S*@", "***@", message), error.ctx) from None
+        except KeyboardInterrupt:  # before a program's own handler is there; that one ends it in peace
+            raise SystemExit(128 + signal.SIGINT) from None
         except (PogError, OSError, ExceptionGroup) as error:
             cause: Exception = error
             while isinstance(cause, ExceptionGroup):
@@ -308,8 +311,13 @@ def auth_new(name: str, password: str | None, generate: bool, ttl: float) -> Non
         import secrets
 
         password = secrets.token_urlsafe(18)
+    elif password is None:
+        password = asked_password()
+    if not password:
+        raise SettingsError("password", "must be given by --password, --generate or on standard input")
+    item = new_item(name, password, ttl)
+    if generate:
         click.echo(f"password: {password}", err=True)
-    item = new_item(name, password if password is not None else ask_password(), ttl)
     say(item)
     suffix = re.sub(r"[^A-Z0-9]+", "_", name.upper())
     announce(
@@ -319,11 +327,8 @@ def auth_new(name: str, password: str | None, generate: bool, ttl: float) -> Non
     )
 
 
-def ask_password() -> str:
+def asked_password() -> str:
     if sys.stdin.isatty():
         asked: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         return asked
-    password = sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        raise SettingsError("password", "must be given by --password, --generate or on standard input")
-    return password
+    return sys.stdin.readline().rstrip("\r\n")

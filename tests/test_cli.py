@@ -144,6 +144,9 @@ def test_up_says_what_a_user_has_to_give(monkeypatch: pytest.MonkeyPatch) -> Non
         (["auth", "new", "a", "--password", "x", "--generate"], "pog: --generate: must not"),
         (["auth", "new", "a", "--password", "x", "--ttl", "-1h"], "pog: --ttl: must be more than 0"),
         (["auth", "new", "a"], "pog: password: must be given by --password, --generate or on standard input"),
+        (["auth", "new", "a", "--password", ""], "pog: password: must be given by --password, --generate or"),
+        # Before a password is printed.
+        (["auth", "new", "a:b", "--generate"], "pog: name: must be printable text without a colon"),
     ],
 )
 def test_a_bad_setting_is_one_line_and_status_2(args: list[str], problem: str) -> None:

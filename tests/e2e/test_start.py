@@ -2,6 +2,7 @@
 
 import re
 import signal
+import sys
 from collections.abc import Callable
 
 import grpc
@@ -9,6 +10,7 @@ import pytest
 
 from tests.helpers import h2c, pog, rpc
 from tests.helpers.origin import Origins, echo
+from tests.helpers.process import Program
 from tests.helpers.tls import Authority
 from tests.helpers.user import connect, get
 
@@ -54,6 +56,26 @@ def test_a_signal_ends_it_with_status_0(start: Way, number: signal.Signals) -> N
     end.program.send_signal(number)
     assert end.program.wait() == 0, end.program.output()
     end.program.check_output()
+
+
+# Runs pog, and interrupts it when it imports what its first argument names.
+INTERRUPTED = """
+import os, runpy, signal, sys
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == where:
+            os.kill(os.getpid(), signal.SIGINT)
+where = sys.argv.pop(1)
+sys.meta_path.insert(0, Interrupts())
+runpy.run_module("pog", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("where", ["click", "pog.settings", "pog.process", "pog.server.serve", "hypercorn", "uvloop"])
+def test_an_interrupt_during_the_start_is_quiet(where: str) -> None:
+    program = Program([sys.executable, "-c", INTERRUPTED, where, "server", "--listen", pog.ANY_PORT])
+    assert program.wait() == 128 + signal.SIGINT, program.output()
+    assert program.stdout + program.stderr == []
 
 
 def test_a_client_of_hypercorn(origins: Origins) -> None:
