@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -117,10 +118,19 @@ async def lifespan(receive: Receive, send: Send, begin: Callable[[], object], en
             try:
                 begin()
             except SettingsError as error:
-                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                await _not_started(send, str(error))
                 return
             await send({"type": "lifespan.startup.complete"})
         else:
             end()
             await send({"type": "lifespan.shutdown.complete"})
             return
+
+
+async def _not_started(send: Send, why: str) -> None:
+    try:
+        await send({"type": "lifespan.startup.failed", "message": why})
+    except Exception:
+        # Hypercorn's answer to that, which its command would show as tracebacks.
+        print(f"pog: {why}", file=sys.stderr)
+        raise SystemExit(2) from None
