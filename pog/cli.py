@@ -15,13 +15,14 @@ import click
 
 import pog
 from pog.errors import PogError, SettingsError
-from pog.options import Setting, shown
 from pog.settings import ClientSettings, CommonSettings, ServerSettings, load, table
 from pog.streams import standard_streams
 from pog.values import LOGIN, POSITIVE_SECONDS, SERVER, Address, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pog.options import Setting
 
     F = TypeVar("F", bound=Callable[..., Any])
     S = TypeVar("S", bound=CommonSettings)
@@ -101,7 +102,7 @@ def takes(settings: list[Setting]) -> Callable[[F], F]:
 
 
 def option(row: Setting) -> Callable[[F], F]:
-    known = [row.env, "required" if row.is_required else shown(row.default) and f"default {shown(row.default)}"]
+    known = [row.env, "required" if row.is_required else row.shown_default and f"default {row.shown_default}"]
     help = f"{row.help}  [{'; '.join(each for each in known if each)}]"
     if row.is_switch:
         return click.option(f"{row.flag}/{row.flag.replace('--', '--no-', 1)}", row.key, default=None, help=help)

@@ -36,6 +36,11 @@ class Setting:
         return self.default is dataclasses.MISSING
 
     @property
+    def shown_default(self) -> str:
+        """The default as one would write it; nothing where it is to write nothing."""
+        return "" if self.kind is OFF_IF_SET else shown(self.default)
+
+    @property
     def spellings(self) -> list["Setting"]:
         """The row and the older way to say the same; the first wins."""
         return [self, self.also] if self.also else [self]

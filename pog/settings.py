@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pog import values
 from pog.auth.items import ITEM, ITEM_FILE, AuthItem, ItemFile, parse_items
 from pog.errors import SettingsError
-from pog.options import Setting, required, setting, shown
+from pog.options import Setting, required, setting
 from pog.values import Address, Kind, Login, Network
 
 __all__ = [
@@ -52,7 +52,7 @@ class CommonSettings:
         "DISABLE_ACCESS_LOGGING",
         values.OFF_IF_SET,
         True,
-        "One line per tunnel on standard output. Any value of the variable switches it off.",
+        "One line per tunnel on standard output; on, unless the variable has a value, whatever it is.",
     )
     grpc_builtin_metrics: bool = setting(
         "--grpc-builtin-metrics", "GRPC_BUILTIN_METRICS", values.BOOL, True, "Count calls in the metrics `grpc_io_*`."
@@ -263,7 +263,7 @@ def markdown(cls: type[CommonSettings]) -> str:
     lines = ["| Variable | Flag | What it is for | Default |", "|---|---|---|---|"]
     for name, row in table(cls):
         for each in row.spellings if name not in inherited else ():
-            default = "required" if each.is_required else _code(shown(each.default))
+            default = "required" if each.is_required else _code(each.shown_default)
             lines.append(f"| {_code(each.env)} | {_code(each.flag)} | {each.help} | {default} |")
     return "\n".join(lines) + "\n"
 

@@ -56,6 +56,9 @@ def test_every_setting_is_in_the_help_of_its_command(command: str, cls: type[Com
     for _, row in table(cls):
         for each in row.spellings:
             assert f" {each.flag}" in text if each.flag else f" {each.env} " in text
+    assert "[DISABLE_ACCESS_LOGGING]" in text
+    assert "[METRIC_NAMESPACE]" in text
+    assert "[DRAIN_TIMEOUT; default 8]" in text
 
 
 class Program:
