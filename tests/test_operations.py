@@ -82,3 +82,11 @@ def test_every_field_of_the_log_is_told() -> None:
     assert set(first_column("### `LOG_FORMAT=json`")) == fields
     for name in json.loads(stream.getvalue())["httpRequest"]:
         assert f"`{name}`" in section("### `LOG_FORMAT=json`")
+
+
+def test_every_text_to_look_for_is_one_that_somebody_says() -> None:
+    """«...» in the guide is a part of a message or an answer, or the name of a row."""
+    said = "".join(path.read_text() for path in (ROOT / "pog").rglob("*.py"))
+    rows = re.findall(r"^\| ([^|]+) \|", GUIDE, re.MULTILINE)
+    found = set(re.findall(r"«([^»]+)»", GUIDE))
+    assert found - set(rows) == {text for text in found if text in said}

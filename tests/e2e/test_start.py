@@ -58,6 +58,15 @@ def test_a_signal_ends_it_with_status_0(start: Way, number: signal.Signals) -> N
     end.program.check_output()
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_bad_setting_under_hypercorn_is_one_line(workers: str) -> None:
+    """Its status is 0 all the same, which is the parent's doing."""
+    command = [pog.HYPERCORN, "pog.server:app", "--bind", pog.ANY_PORT, "--workers", workers]
+    program = Program(command, {"PORT": "abc"})
+    program.wait()
+    assert set(program.stdout + program.stderr) == {"pog: PORT: must be a port number from 0 to 65535, not 'abc'"}
+
+
 # Runs pog, and interrupts it when it imports what its first argument names.
 INTERRUPTED = """
 import os, runpy, signal, sys
