@@ -145,18 +145,20 @@ class Control:
             machine.outbound_flow_control_window += increment
             if machine.outbound_flow_control_window > LARGEST_WINDOW:
                 raise FlowControlError("the connection's window was opened over 2^31-1")
-        else:
-            stream = machine.streams.get(stream_id)
-            if stream is None:
-                machine.expect_known(stream_id)
-                return
-            if stream.outbound_flow_control_window + increment > LARGEST_WINDOW:
-                self._guard.spend(Abuse.RAPID_RESET, self._now)
-                self._events.append(machine.reset_stream_for(stream, ErrorCodes.FLOW_CONTROL_ERROR))
-                self._output.chunks.append(frames.rst_stream(stream_id, ErrorCodes.FLOW_CONTROL_ERROR))
-                return
-            stream.outbound_flow_control_window += increment
-        self._events.append(WindowOpened(stream_id))
+            return
+        stream = machine.streams.get(stream_id)
+        if stream is None:
+            machine.expect_known(stream_id)
+            return
+        before = stream.outbound_flow_control_window
+        if before + increment > LARGEST_WINDOW:
+            self._guard.spend(Abuse.RAPID_RESET, self._now)
+            self._events.append(machine.reset_stream_for(stream, ErrorCodes.FLOW_CONTROL_ERROR))
+            self._output.chunks.append(frames.rst_stream(stream_id, ErrorCodes.FLOW_CONTROL_ERROR))
+            return
+        stream.outbound_flow_control_window = before + increment
+        if before <= 0:
+            self._events.append(WindowOpened(stream_id))
 
     def _goaway(self, stream_id: int, frame: bytes) -> None:
         body = frame[frames.HEADER_BYTES :]

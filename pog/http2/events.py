@@ -17,9 +17,9 @@ class DataReceived:
 
 @dataclass(slots=True)
 class WindowOpened:
-    """The peer may be sent more: on one stream, or (stream_id 0) on the connection, or (None) on all streams."""
+    """The peer takes more on a stream whose window was shut. The connection's window is looked at before each write."""
 
-    stream_id: int | None
+    stream_id: int
 
 
 @dataclass(slots=True)

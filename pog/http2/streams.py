@@ -190,7 +190,7 @@ class Streams(ABC):
 
     def overdrawn(self, stream: Flow) -> bool:
         """Whether memory is so short that a stream which holds more than before has to go."""
-        return self._budget.refuses(reader=stream.has_reader)
+        return self._budget.exhausted and self._budget.refuses(reader=stream.has_reader)
 
     def widen(self, stream: Flow) -> None:
         """The stream has got a reader that takes content as it comes."""
@@ -264,10 +264,9 @@ class Streams(ABC):
             self._tell_lost(stream, TunnelReset(int(event.error_code), by_peer=bool(event.remote_reset)))
 
     def _window_opened(self, event: WindowOpened) -> None:
-        if event.stream_id:
-            stream = self.streams.get(event.stream_id)
-            if stream is not None:
-                self._connection.window_opened(stream.queue)
+        stream = self.streams.get(event.stream_id)
+        if stream is not None:
+            self._connection.window_opened(stream.queue)
 
     def _sent(self, queue: SendQueue) -> None:
         """Some of a stream's data has become frames."""

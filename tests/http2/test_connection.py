@@ -182,8 +182,7 @@ def test_fifty_streams_at_random_deliver_every_byte_in_order() -> None:
         server.connection.consumed(server.machine.streams[stream_id], unread[stream_id], step / 1000)
         unread[stream_id] = 0
         for event in of(WindowOpened, client.receive(server.output())):
-            if event.stream_id:
-                client.connection.window_opened(queues[event.stream_id])
+            client.connection.window_opened(queues[event.stream_id])
     while any(queue.size for queue in queues.values()) or wire:
         wire += client.output()
         for event in of(DataReceived, server.receive(wire)):
@@ -194,8 +193,7 @@ def test_fifty_streams_at_random_deliver_every_byte_in_order() -> None:
             server.connection.consumed(server.machine.streams[stream_id], size, 99.0)
         unread = dict.fromkeys(queues, 0)
         for event in of(WindowOpened, client.receive(server.output())):
-            if event.stream_id:
-                client.connection.window_opened(queues[event.stream_id])
+            client.connection.window_opened(queues[event.stream_id])
     assert received == sent
 
 
