@@ -6,7 +6,6 @@ its size. A peer that cuts its content into pieces of a byte would otherwise hol
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,7 +21,8 @@ class Held:
     __slots__ = ("_pieces",)
 
     def __init__(self) -> None:
-        self._pieces: deque[bytes | bytearray | memoryview] = deque()
+        # No deque: an empty one takes 0.6 KB, and there are never more than hundreds of pieces.
+        self._pieces: list[bytes | bytearray | memoryview] = []
 
     def add(self, data: Chunk) -> None:
         """A copy: a view would hold everything that was read with it."""
@@ -36,11 +36,11 @@ class Held:
 
     def add_first(self, data: Chunk) -> None:
         """What comes before everything that is held."""
-        self._pieces.appendleft(bytes(data))
+        self._pieces.insert(0, bytes(data))
 
     def take_piece(self) -> Chunk:
         """The first piece, of any size."""
-        piece = self._pieces.popleft()
+        piece = self._pieces.pop(0)
         return bytes(piece) if isinstance(piece, bytearray) else piece
 
     def take(self, size: int) -> bytes:
@@ -54,6 +54,6 @@ class Held:
                 taken.append(view[:size])
                 pieces[0] = view[size:]
                 break
-            taken.append(pieces.popleft())
+            taken.append(pieces.pop(0))
             size -= len(piece)
         return b"".join(taken)

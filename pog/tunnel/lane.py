@@ -63,7 +63,8 @@ class LaneTransport(asyncio.Transport):
         self._half_close = half_close
         self._decoder = Decoder()
         self._protocol: asyncio.Protocol | None = None
-        self._held: deque[Chunk | Packet] = deque()
+        # What came with the item that made the protocol pause. No deque before that: an empty one takes 0.6 KB.
+        self._held: deque[Chunk | Packet] | None = None
         self._paused = False
         self._eof_received = False
         self._closing = False
@@ -80,6 +81,8 @@ class LaneTransport(asyncio.Transport):
             return
         for item in items:
             if self._paused:
+                if self._held is None:
+                    self._held = deque()
                 self._held.append(item)
             elif not self._deliver(item):
                 return
@@ -152,7 +155,7 @@ class LaneTransport(asyncio.Transport):
         if self._lost:
             return
         self._lost = self._closing = True
-        self._held.clear()
+        self._held = None
         self._stream.release()
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
