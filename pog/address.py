@@ -11,7 +11,7 @@ import re
 _NAME = re.compile(r"[A-Za-z0-9._\-\u0080-\U0010ffff]{1,255}")
 
 # A name of 255 bytes, a colon and a port, with something to spare; an IPv6 scope could be of any length.
-_LONGEST = 300
+LONGEST = 300
 
 
 @functools.lru_cache(1024)
@@ -20,8 +20,8 @@ def parse_host_port(text: str) -> tuple[str, int]:
 
     Raises ValueError, whose text says what is wrong. User information is refused: RFC 9110 7.1 has none in a CONNECT.
     """
-    if len(text) > _LONGEST:
-        raise ValueError(f"expected at most {_LONGEST} characters")
+    if len(text) > LONGEST:
+        raise ValueError(f"expected at most {LONGEST} characters")
     host, colon, port_text = text.rpartition(":")
     if not colon or not host:
         raise ValueError("expected host:port")

@@ -16,7 +16,7 @@ import click
 import pog
 from pog.errors import PogError, SettingsError
 from pog.settings import ClientSettings, CommonSettings, ServerSettings, load, table
-from pog.streams import standard_streams
+from pog.stdio import standard_streams
 from pog.values import LOGIN, POSITIVE_SECONDS, SERVER, Address, parse_duration
 
 if TYPE_CHECKING:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 from grpclib.const import Status
 
+from pog.address import LONGEST
+
 
 class PogError(Exception):
     """The root: catching it catches everything that pog raises on purpose."""
@@ -89,15 +91,11 @@ ERRORS = {
 }
 
 
-# No address is longer; of what is, so much is repeated to whoever asked.
-_LONGEST_ADDRESS = 300
-
-
 class DialError(PogError):
     """The destination was not reached. `detail` is what the system said, or what would help; it may be empty."""
 
     def __init__(self, kind: DialKind, host_port: str, detail: str = "") -> None:
-        shown = host_port[:_LONGEST_ADDRESS]
+        shown = host_port[:LONGEST]  # of what is no address, no more is repeated
         text = f"{shown.strip() or repr(shown)} {ERRORS[kind].summary}"
         super().__init__(f"{text}: {detail}" if detail else text)
         self.kind = kind

@@ -209,8 +209,7 @@ class Flow:
             self.connection.loop.call_soon(consumer.lost, self.error)
             return
         self._consumer = consumer
-        if not self.ended:
-            self.connection.widen(self)
+        self.connection.widen(self)
         if self._paused or self.held or self.ended:
             self._paused = True
             self.connection.loop.call_soon(self.resume_reading)

@@ -29,7 +29,7 @@ _REMEMBERED_BLOCKS = 32
 _REMEMBERED_BYTES = 512
 
 _NEVER_INDEXED = frozenset(
-    {"authorization", "proxy-authorization", "cookie", "grpc-timeout", "grpc-message", "content-length", "location"}
+    {"authorization", "proxy-authorization", "cookie", "grpc-timeout", "grpc-message", "content-length"}
 )
 
 # The peer may allow us a larger table (RFC 7541 section 4.2); hpack looks through all of it for each field.

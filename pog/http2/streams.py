@@ -190,7 +190,7 @@ class Streams(ABC):
 
     def overdrawn(self, stream: Flow) -> bool:
         """Whether memory is so short that a stream which holds more than before has to go."""
-        return self._budget.exhausted and self._budget.refuses(reader=stream.has_reader)
+        return self._budget.refuses(reader=stream.has_reader)
 
     def widen(self, stream: Flow) -> None:
         """The stream has got a reader that takes content as it comes."""
