@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 import pog
+from pog.config.parsers import LOGIN, POSITIVE_SECONDS, SERVER, Address, parse_duration
+from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, load, table
 from pog.errors import PogError, SettingsError
-from pog.settings import ClientSettings, CommonSettings, ServerSettings, load, table
 from pog.stdio import standard_streams
-from pog.values import LOGIN, POSITIVE_SECONDS, SERVER, Address, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pog.options import Setting
+    from pog.config.options import Setting
 
     F = TypeVar("F", bound=Callable[..., Any])
     S = TypeVar("S", bound=CommonSettings)
@@ -282,7 +282,7 @@ def stacks(addr: str, limit: float, auth: str | None, **flags: object) -> None:
 )
 def genauthitem(name: str, password: str, ttl: float) -> None:
     """Print an auth item, with the flags of the Go original. `pog auth new` is kinder to passwords."""
-    from pog.auth.items import new_item
+    from pog.config.auth_items import new_item
 
     say(new_item(name, password, ttl))
 
@@ -302,7 +302,7 @@ def auth_new(name: str, password: str | None, generate: bool, ttl: float) -> Non
 
     The password is made up, given, asked for on a terminal, or else read from the first line of standard input.
     """
-    from pog.auth.items import new_item, parse_item
+    from pog.config.auth_items import new_item, parse_item
 
     if generate and password is not None:
         raise SettingsError("--generate", "must not be given together with --password")

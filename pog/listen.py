@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pog.values import Address
+    from pog.config.parsers import Address
 
 # Connections that wait to be accepted: a browser opens many at once, and what does not fit waits a second for its SYN.
 BACKLOG = 1024

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from grpclib.const import Status
     from prometheus_client.metrics_core import Metric
 
+    from pog.config.settings import CommonSettings
     from pog.looks import Session
     from pog.relay import Relay
     from pog.roles import Role
-    from pog.settings import CommonSettings
 
 # The original has no such series, and they double the length of the page.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -9,14 +9,14 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pog.auth.items import ItemFile
+from pog.config.auth_items import ItemFile
 from pog.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pog.auth.check import Authenticator
-    from pog.settings import Guarded
+    from pog.config.settings import Guarded
 
 log = logging.getLogger("pog")
 

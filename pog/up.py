@@ -6,12 +6,12 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING
 
-from pog.values import Address
+from pog.config.parsers import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pog.settings import ClientSettings, ServerSettings
+    from pog.config.settings import ClientSettings, ServerSettings
 
 # Any free port; nobody but the client has to know it.
 SERVER_LISTEN = Address("127.0.0.1", 0)

@@ -29,16 +29,16 @@ from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from pog.config.parsers import Address
 from pog.errors import PogError, SettingsError
 from pog.listen import SPREADS, reserved
 from pog.process import ENDING, loop_factory, raise_descriptor_limit, set_up_logging
-from pog.values import Address
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from pog.settings import ServerSettings
+    from pog.config.settings import ServerSettings
 
 log = logging.getLogger("pog.server")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pog.settings import ClientSettings, CommonSettings, ServerSettings, markdown
+from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, markdown
 
 README = Path(__file__).parent.parent / "README.md"
 

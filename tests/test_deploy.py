@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pog.client.call import RUN
-from pog.settings import ClientSettings, ServerSettings, load, table
+from pog.config.settings import ClientSettings, ServerSettings, load, table
 from tests.helpers.names import series
 from tests.helpers.process import ROOT
 

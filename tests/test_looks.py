@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from pog import looks
+from pog.config.settings import ServerSettings
 from pog.http2.session import PROCESS_BUDGET, Session
 from pog.http2.stats import Levels, Stats
 from pog.looks import Http2Look, LoopLook
 from pog.metrics import Metrics
-from pog.settings import ServerSettings
 from pog.tally import Maker
 from tests.helpers.process import Program
 from tests.helpers.user import samples
@@ -96,7 +96,7 @@ def test_a_loop_that_is_held_up_shows() -> None:
 _WORKER = """
 import sys
 from pog.metrics import Metrics
-from pog.settings import ServerSettings
+from pog.config.settings import ServerSettings
 from tests.helpers.relay import FakeRelay
 metrics = Metrics("server", ServerSettings())
 tunnels = [FakeRelay(1, 20) for _ in range(int(sys.argv[1]))]

@@ -7,11 +7,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 import pog
+from pog.config.settings import Address, ClientSettings, ServerSettings
 from pog.errors import DialKind
 from pog.metrics import RPC_BYTES_BUCKETS, Metrics, wants_openmetrics
 from pog.relay import Ended, Reason, Side, State
 from pog.roles import Role
-from pog.settings import Address, ClientSettings, ServerSettings
 from tests.helpers.relay import FakeRelay
 from tests.helpers.user import samples
 

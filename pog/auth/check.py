@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING
 
 import bcrypt
 
-from pog.auth.items import LONGEST_PASSWORD
+from pog.config.auth_items import LONGEST_PASSWORD
 from pog.errors import AuthBusy, AuthError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pog.auth.items import AuthItem
+    from pog.config.auth_items import AuthItem
     from pog.metrics import Metrics
 
 ANONYMOUS = "anonymous"

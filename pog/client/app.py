@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from pog.settings import ClientSettings
-    from pog.values import Address
+    from pog.config.parsers import Address
+    from pog.config.settings import ClientSettings
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from pog.http2.config import SessionConfig
 from pog.http2.session import Session
 
 if TYPE_CHECKING:
-    from pog.settings import ClientSettings
+    from pog.config.settings import ClientSettings
 
 # RFC 8305 section 8: the recommended Connection Attempt Delay, seconds.
 _ATTEMPT_DELAY = 0.25

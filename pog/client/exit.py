@@ -17,9 +17,9 @@ from pog.errors import ExitUnavailable, PogError, TunnelError
 
 if TYPE_CHECKING:
     from pog.client.opening import Done, Result
+    from pog.config.settings import ClientSettings
     from pog.http2.session import Session
     from pog.metrics import Metrics
-    from pog.settings import ClientSettings
 
 log = logging.getLogger(__name__)
 

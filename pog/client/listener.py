@@ -14,8 +14,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
+from pog.config.parsers import Address
 from pog.listen import BACKLOG, listening_socket
-from pog.values import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable

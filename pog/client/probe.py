@@ -25,9 +25,9 @@ from pog.tunnel.lane import call_error
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from pog.config.settings import ClientSettings
     from pog.http2.session import Session
     from pog.http2.stream import Stream
-    from pog.settings import ClientSettings
 
 M = TypeVar("M", bound=Message)
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from pog.accesslog import AccessLog
     from pog.auth.check import Authenticator
+    from pog.config.settings import ClientSettings
     from pog.errors import PogError
     from pog.metrics import Metrics
-    from pog.settings import ClientSettings
 
 # Connections beyond the tunnels: requests on their way in, answers on their way out, pages.
 _BESIDE_TUNNELS = 128

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import grpclib.server
 from grpclib.exceptions import GRPCError
 
+from pog.config.parsers import Address
 from pog.grpctest.front import END, LOOPBACK
 from pog.grpctest.leftovers import Live, begin_call
 from pog.grpctest.memory import join
 from pog.grpctest.watched import Watched
 from pog.listen import listening_socket
-from pog.values import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -6,12 +6,12 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from pog.config.settings import ServerSettings, load
 from pog.memory import tune_memory
 from pog.process import set_up_logging
 from pog.server.calls import Calls, Served, lifespan, nothing_here
 from pog.server.core import Core, warn_if_open
 from pog.server.pages import pages
-from pog.settings import ServerSettings, load
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import grpclib.server
     from grpclib._typing import IServable
 
-    from pog.settings import ServerSettings
-    from pog.values import Address
+    from pog.config.parsers import Address
+    from pog.config.settings import ServerSettings
 
     Call = grpclib.server.Stream[Any, Any]
     Method = Callable[[Call], Awaitable[None]]

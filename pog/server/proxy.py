@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import grpclib.server
 
     from pog.accesslog import AccessLog
+    from pog.config.settings import ServerSettings
     from pog.metrics import Metrics
     from pog.server.dial import Dialler, Held
-    from pog.settings import ServerSettings
 
     Call = grpclib.server.Stream[Packet, Packet]
 

@@ -10,10 +10,10 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config, Sockets
 
+from pog.config.parsers import Address
 from pog.listen import BACKLOG, listening_socket
 from pog.server.app import App
 from pog.server.core import LAST_WORDS, Core
-from pog.values import Address
 
 if TYPE_CHECKING:
     import socket
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from hypercorn.typing import ASGIFramework
 
+    from pog.config.settings import ServerSettings
     from pog.server.calls import Served
-    from pog.settings import ServerSettings
 
 log = logging.getLogger("pog.server")
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import grpclib.server
     from grpclib.const import Status
 
+    from pog.config.parsers import Address
     from pog.http2.stream import Stream
-    from pog.values import Address
 
 HEAD = [(":status", "200"), ("content-type", "application/grpc"), ("pog-abilities", "half-close")]
 

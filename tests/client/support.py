@@ -14,15 +14,15 @@ from pog.accesslog import AccessLog
 from pog.auth.check import Authenticator
 from pog.client.pages import Pages
 from pog.client.users import Users
+from pog.config.parsers import Address
+from pog.config.settings import ClientSettings
 from pog.metrics import Metrics
 from pog.process import loop_factory
-from pog.settings import ClientSettings
-from pog.values import Address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
-    from pog.auth.items import AuthItem
+    from pog.config.auth_items import AuthItem
     from pog.errors import PogError
 
 T = TypeVar("T")

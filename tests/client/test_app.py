@@ -18,8 +18,8 @@ from tests.client.support import SECONDS, SETTINGS, User, connect_head, run
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pog.settings import ClientSettings
-    from pog.values import Address
+    from pog.config.parsers import Address
+    from pog.config.settings import ClientSettings
 
 
 @asynccontextmanager
@@ -129,7 +129,7 @@ def test_a_port_that_is_taken_ends_the_start() -> None:
 
 
 def test_no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    from pog.values import Login
+    from pog.config.parsers import Login
 
     async def main() -> None:
         async with serving() as server, client(settings_for(server.address, pog_auth=Login("me", "s3cret"))):

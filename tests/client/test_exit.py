@@ -14,12 +14,12 @@ from h2.errors import ErrorCodes
 
 from pog.client.call import TunnelRefused
 from pog.client.exit import Exit
+from pog.config.parsers import Address, Login
 from pog.errors import ExitUnavailable
 from pog.grpctest import Faults
 from pog.http2.session import Session
 from pog.metrics import Metrics
 from pog.proto.grpcproxy_pb2 import HalfClose, Packet
-from pog.values import Address, Login
 from tests.client.server import HEAD, Call, Server, serving
 from tests.client.support import SECONDS, SETTINGS, run
 

@@ -10,8 +10,8 @@ import bcrypt
 import pytest
 from grpclib.const import Status
 
-from pog.auth.items import AuthItem
 from pog.client.call import TunnelRefused
+from pog.config.auth_items import AuthItem
 from pog.errors import ExitUnavailable, PogError
 from pog.front.http1 import Refusal
 from tests.client.support import connect_head, front, run

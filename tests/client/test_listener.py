@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from pog.client.listener import Listener
-from pog.values import Address
+from pog.config.parsers import Address
 from tests.client.support import ANY_PORT, SECONDS, run
 
 

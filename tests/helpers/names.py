@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pog.config.settings import Address, ClientSettings, ServerSettings
 from pog.metrics import Metrics
-from pog.settings import Address, ClientSettings, ServerSettings
 
 _SUFFIXES = {"gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 # In text a name is told as its series have it; in OpenMetrics a counter's without the _total that they must have.

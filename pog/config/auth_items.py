@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from pog.config.parsers import Kind
 from pog.errors import SettingsError
-from pog.values import Kind
 
 # bcrypt takes the first 72 bytes of a password; Go's GenerateFromPassword refuses longer ones, so that nothing is lost.
 LONGEST_PASSWORD = 72

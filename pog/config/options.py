@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pog.config.parsers import BOOL, OFF_IF_SET, Kind
 from pog.errors import SettingsError
-from pog.values import BOOL, OFF_IF_SET, Kind
 
 T = TypeVar("T")
 

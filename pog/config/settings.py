@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pog import values
-from pog.auth.items import ITEM, ITEM_FILE, AuthItem, ItemFile, parse_items
+from pog.config import parsers
+from pog.config.auth_items import ITEM, ITEM_FILE, AuthItem, ItemFile, parse_items
+from pog.config.options import Setting, required, setting
+from pog.config.parsers import Address, Kind, Login, Network
 from pog.errors import SettingsError
-from pog.options import Setting, required, setting
-from pog.values import Address, Kind, Login, Network
 
 __all__ = [
     "Address",
@@ -32,8 +32,8 @@ __all__ = [
 S = TypeVar("S", bound="CommonSettings")
 
 AUTH: Kind[tuple[AuthItem, ...]] = Kind("JSON", ITEM.form, lambda text: (ITEM.parse(text),), secret=True)
-OPTIONAL_BOOL: Kind[bool | None] = values.BOOL
-OPTIONAL_LOGIN: Kind[Login | None] = values.LOGIN
+OPTIONAL_BOOL: Kind[bool | None] = parsers.BOOL
+OPTIONAL_LOGIN: Kind[Login | None] = parsers.LOGIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,52 +43,52 @@ class CommonSettings:
     metric_namespace: str = setting(
         "--metric-namespace",
         "METRIC_NAMESPACE",
-        values.NAMESPACE,
+        parsers.NAMESPACE,
         "",
         "Prefix of the names of all metrics but `grpc_io_*`.",
     )
     access_log: bool = setting(
         "--access-log",
         "DISABLE_ACCESS_LOGGING",
-        values.OFF_IF_SET,
+        parsers.OFF_IF_SET,
         True,
         "One line per tunnel on standard output; on, unless the variable has a value, whatever it is.",
     )
     grpc_builtin_metrics: bool = setting(
-        "--grpc-builtin-metrics", "GRPC_BUILTIN_METRICS", values.BOOL, True, "Count calls in the metrics `grpc_io_*`."
+        "--grpc-builtin-metrics", "GRPC_BUILTIN_METRICS", parsers.BOOL, True, "Count calls in the metrics `grpc_io_*`."
     )
     idle_timeout: float = setting(
         "--idle-timeout",
         "TUNNEL_IDLE_TIMEOUT",
-        values.SECONDS,
+        parsers.SECONDS,
         0.0,
         "End a tunnel that has been silent for so many seconds; 0 is never.",
     )
     half_close_timeout: float = setting(
         "--half-close-timeout",
         "TUNNEL_HALF_CLOSE_TIMEOUT",
-        values.SECONDS,
+        parsers.SECONDS,
         60.0,
         "The same for a tunnel with one direction closed.",
     )
     drain_timeout: float = setting(
         "--drain-timeout",
         "DRAIN_TIMEOUT",
-        values.SECONDS,
+        parsers.SECONDS,
         8.0,
         "After SIGTERM, open tunnels may go on for so many seconds.",
     )
     log_level: str = setting(
         "--log-level",
         "LOG_LEVEL",
-        values.choice("debug", "info", "warning", "error"),
+        parsers.choice("debug", "info", "warning", "error"),
         "info",
         "The least severe messages to print on standard error.",
     )
     log_format: str = setting(
         "--log-format",
         "LOG_FORMAT",
-        values.choice("line", "json"),
+        parsers.choice("line", "json"),
         "line",
         "`line` as the original; `json` is one object a record, with the fields of Cloud Logging.",
     )
@@ -114,10 +114,10 @@ class ServerSettings(CommonSettings, Guarded):
     listen: Address = setting(
         "--listen",
         "SERVER_LISTEN",
-        values.LISTEN,
+        parsers.LISTEN,
         Address("", 8080),
         "Where to listen; without a host it is every address.",
-        also=Setting("--port", "PORT", values.LISTEN_PORT, 8080, "Port to listen on at every address."),
+        also=Setting("--port", "PORT", parsers.LISTEN_PORT, 8080, "Port to listen on at every address."),
     )
     auth: tuple[AuthItem, ...] = setting(
         "", "POG_AUTH_*", AUTH, (), "Who may use the server: items of `pog auth new`. Without any, everybody."
@@ -126,19 +126,19 @@ class ServerSettings(CommonSettings, Guarded):
         "--auth-file", "POG_AUTH_FILE", ITEM_FILE, None, "More items, one a line; read again at SIGHUP."
     )
     grpc_and_http_mux: bool = setting(
-        "--grpc-and-http-mux", "GRPC_AND_HTTP_MUX", values.BOOL, True, "Serve pages beside gRPC; 0 is gRPC only."
+        "--grpc-and-http-mux", "GRPC_AND_HTTP_MUX", parsers.BOOL, True, "Serve pages beside gRPC; 0 is gRPC only."
     )
     egress_allow: tuple[Network, ...] = setting(
         "--egress-allow",
         "EGRESS_ALLOW",
-        values.NETWORKS,
+        parsers.NETWORKS,
         (),
         "Networks to connect to although they are loopback, link-local, unspecified or multicast.",
     )
     dial_timeout: float = setting(
         "--dial-timeout",
         "DIAL_TIMEOUT",
-        values.POSITIVE_SECONDS,
+        parsers.POSITIVE_SECONDS,
         10.0,
         "Connecting to a destination may take so many seconds.",
     )
@@ -152,33 +152,33 @@ class ServerSettings(CommonSettings, Guarded):
     engine: str = setting(
         "--engine",
         "POG_ENGINE",
-        values.choice("cut-through", "portable"),
+        parsers.choice("cut-through", "portable"),
         "cut-through",
         "cut-through is our own HTTP/2; portable is Hypercorn's, with plain ASGI messages: slower, a yardstick",
     )
-    workers: int = setting("--workers", "", values.WORKERS, 1, "Number of processes that serve.")
+    workers: int = setting("--workers", "", parsers.WORKERS, 1, "Number of processes that serve.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings(CommonSettings, Guarded):
     """What only the client has."""
 
-    server_addr: Address = field(metadata=required("--server-addr", "SERVER_ADDR", values.SERVER, "The server."))
+    server_addr: Address = field(metadata=required("--server-addr", "SERVER_ADDR", parsers.SERVER, "The server."))
     server_host: str = setting(
         "--server-host",
         "SERVER_HOST",
-        values.AUTHORITY,
+        parsers.AUTHORITY,
         "",
         "Name to ask for and to verify instead of the server's own.",
     )
-    insecure: bool = setting("--insecure", "INSECURE", values.BOOL, False, "Speak cleartext HTTP/2, no TLS.")
+    insecure: bool = setting("--insecure", "INSECURE", parsers.BOOL, False, "Speak cleartext HTTP/2, no TLS.")
     skip_verify: bool = setting(
-        "--skip-verify", "SKIP_VERIFY", values.BOOL, False, "Accept any certificate of the server."
+        "--skip-verify", "SKIP_VERIFY", parsers.BOOL, False, "Accept any certificate of the server."
     )
     listen: Address = setting(
         "--listen",
         "CLIENT_LISTEN",
-        values.LISTEN,
+        parsers.LISTEN,
         Address("127.0.0.1", 18080),
         "Where to listen for programs; without a host it is every address.",
     )
@@ -192,44 +192,44 @@ class ClientSettings(CommonSettings, Guarded):
     mux_server_metrics: bool = setting(
         "--mux-server-metrics",
         "MUX_SERVER_METRICS",
-        values.BOOL,
+        parsers.BOOL,
         False,
         "Append the server's metrics to ours while a tunnel is open.",
     )
     exit_wait: float = setting(
         "--exit-wait",
         "EXIT_WAIT",
-        values.SECONDS,
+        parsers.SECONDS,
         5.0,
         "While the server cannot be reached, a program waits so many seconds for its answer.",
     )
     head_timeout: float = setting(
         "--head-timeout",
         "HEAD_TIMEOUT",
-        values.POSITIVE_SECONDS,
+        parsers.POSITIVE_SECONDS,
         10.0,
         "A program may take so many seconds to send the head of its request.",
     )
     connect_timeout: float = setting(
         "--connect-timeout",
         "CONNECT_TIMEOUT",
-        values.POSITIVE_SECONDS,
+        parsers.POSITIVE_SECONDS,
         10.0,
         "Connecting to the server may take so many seconds.",
     )
     keepalive: float = setting(
-        "--keepalive", "KEEPALIVE", values.SECONDS, 30.0, "Ping the server after so many silent seconds; 0 is never."
+        "--keepalive", "KEEPALIVE", parsers.SECONDS, 30.0, "Ping the server after so many silent seconds; 0 is never."
     )
     # Cloud Run cuts a call after 3600 s at most, so a connection is retired some time before that.
     max_connection_age: float = setting(
         "--max-connection-age",
         "MAX_CONNECTION_AGE",
-        values.SECONDS,
+        parsers.SECONDS,
         3000.0,
         "Put new tunnels on a new connection after so many seconds; 0 is never.",
     )
     max_tunnels: int = setting(
-        "--max-tunnels", "MAX_TUNNELS", values.COUNT, 10_000, "So many tunnels may be open at a time."
+        "--max-tunnels", "MAX_TUNNELS", parsers.COUNT, 10_000, "So many tunnels may be open at a time."
     )
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pog.auth.items import ITEM, AuthItem, ItemFile, new_item, parse_item, parse_items
+from pog.config.auth_items import ITEM, AuthItem, ItemFile, new_item, parse_item, parse_items
+from pog.config.settings import ClientSettings, ServerSettings, load
 from pog.errors import SettingsError
-from pog.settings import ClientSettings, ServerSettings, load
 
 HASH = "$2a$10$oiV27ssmxy3ihPYA4w.rIOAH2eUQOnwCXoHL4PKXSZz2goKvL.Nwq"
 ITEM_FROM_GO = f'{{"name":"pog-client","hash":"{HASH}","exp_date":"2035-11-12T05:22:05Z"}}'

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from pog.config.settings import Address, ClientSettings, CommonSettings, ServerSettings, load, markdown, table
 from pog.errors import SettingsError
-from pog.settings import Address, ClientSettings, CommonSettings, ServerSettings, load, markdown, table
 
 HASH = "$2a$10$uIGiYtUKu5OJtCfRO95yIOoE.udSSjMoTc1CqCXe3iRHpS4DA.b9m"
 ITEM = f'{{"name":"ilya","hash":"{HASH}","exp_date":"2035-11-12T05:22:55Z"}}'

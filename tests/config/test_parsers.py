@@ -5,8 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pog import values
-from pog.values import Address, Kind, Login, parse_bool, parse_duration, parse_listen, parse_seconds, parse_server
+from pog.config import parsers
+from pog.config.parsers import (
+    Address,
+    Kind,
+    Login,
+    parse_bool,
+    parse_duration,
+    parse_listen,
+    parse_seconds,
+    parse_server,
+)
 
 MINUTE, HOUR = 60.0, 3600.0
 
@@ -21,7 +30,7 @@ def test_false_is_what_go_takes_for_it(text: str) -> None:
     assert parse_bool(text) is False
 
 
-@given(st.text().filter(lambda text: text not in values.TRUE + values.FALSE))
+@given(st.text().filter(lambda text: text not in parsers.TRUE + parsers.FALSE))
 def test_every_other_text_is_no_boolean(text: str) -> None:
     with pytest.raises(ValueError):
         parse_bool(text)
@@ -143,34 +152,34 @@ def test_only_loopback_addresses_are_closed_to_others(host: str, loopback: bool)
 
 
 def test_a_login_shows_its_password_only_in_the_header() -> None:
-    login = values.parse_login("pog-client:s3cret:with colon")
+    login = parsers.parse_login("pog-client:s3cret:with colon")
     assert login == Login("pog-client", "s3cret:with colon")
     assert "s3cret" not in f"{login} {login!r}"
     assert base64.b64decode(login.basic().removeprefix("Basic ")) == b"pog-client:s3cret:with colon"
 
 
 def test_networks() -> None:
-    assert values.NETWORKS.parse("127.0.0.0/8, ::1") == (
+    assert parsers.NETWORKS.parse("127.0.0.0/8, ::1") == (
         ipaddress.ip_network("127.0.0.0/8"),
         ipaddress.ip_network("::1/128"),
     )
 
 
 REFUSED: list[tuple[Kind[object], str]] = [
-    (values.NETWORKS, "10.0.0.1/8"),
-    (values.NETWORKS, "example.com"),
-    (values.NETWORKS, "10.0.0.0/8,"),
-    (values.LOGIN, "nobody"),
-    (values.LOGIN, ":password"),
-    (values.NAMESPACE, "9lives"),
-    (values.NAMESPACE, "pog-client"),
-    (values.AUTHORITY, "two\nlines"),
-    (values.AUTHORITY, "user:password@pog.example"),
-    (values.COUNT, "0"),
-    (values.COUNT, "1e3"),
-    (values.PORT, "65536"),
-    (values.POSITIVE_SECONDS, "0"),
-    (values.choice("debug", "info"), "verbose"),
+    (parsers.NETWORKS, "10.0.0.1/8"),
+    (parsers.NETWORKS, "example.com"),
+    (parsers.NETWORKS, "10.0.0.0/8,"),
+    (parsers.LOGIN, "nobody"),
+    (parsers.LOGIN, ":password"),
+    (parsers.NAMESPACE, "9lives"),
+    (parsers.NAMESPACE, "pog-client"),
+    (parsers.AUTHORITY, "two\nlines"),
+    (parsers.AUTHORITY, "user:password@pog.example"),
+    (parsers.COUNT, "0"),
+    (parsers.COUNT, "1e3"),
+    (parsers.PORT, "65536"),
+    (parsers.POSITIVE_SECONDS, "0"),
+    (parsers.choice("debug", "info"), "verbose"),
 ]
 
 
@@ -181,4 +190,4 @@ def test_values_out_of_their_form_are_refused(kind: Kind[object], text: str) -> 
 
 
 def test_a_choice_does_not_mind_case() -> None:
-    assert values.choice("debug", "info").parse("INFO") == "info"
+    assert parsers.choice("debug", "info").parse("INFO") == "info"
