@@ -17,7 +17,7 @@ import pog
 from pog.config.parsers import LOGIN, POSITIVE_SECONDS, SERVER, Address, parse_duration
 from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, load, table
 from pog.errors import PogError, SettingsError
-from pog.stdio import standard_streams
+from pog.process.stdio import standard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +133,7 @@ def server(**flags: object) -> None:
 
         run_workers(settings, says("pog server on"))
         return
-    from pog.process import run
+    from pog.process.run import run
     from pog.server.serve import serve
 
     run(lambda shutdown: serve(settings, shutdown=shutdown, started=says("pog server on")), *logs(settings))
@@ -145,7 +145,7 @@ def client(**flags: object) -> None:
     """Be an HTTP proxy for programs here, and tunnel their connections to a server."""
     settings = remembered(load(ClientSettings, os.environ, flags))
     from pog.client.app import run as run_client
-    from pog.process import run
+    from pog.process.run import run
 
     def started(addresses: list[Address]) -> None:
         says("pog client on")(addresses)
@@ -158,7 +158,7 @@ def client(**flags: object) -> None:
 @takes(UP_ROWS)
 def up(**flags: object) -> None:
     """Run both ends here, for a first look: a proxy that goes through gRPC once around this machine."""
-    from pog.process import run
+    from pog.process.run import run
     from pog.up import SERVER_LISTEN
     from pog.up import up as run_both
 

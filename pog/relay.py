@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pog.timers import Timer, after
+from pog.process.timers import Timer, after
 
 if TYPE_CHECKING:
     from collections.abc import Callable

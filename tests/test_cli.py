@@ -71,7 +71,7 @@ class Program:
             module = ModuleType(name)
             setattr(module, attribute, self._end(attribute))
             monkeypatch.setitem(sys.modules, name, module)
-        monkeypatch.setattr("pog.process.run", self._run)
+        monkeypatch.setattr("pog.process.run.run", self._run)
 
     def _run(self, main: Main, log_level: str, log_format: str) -> None:
         shutdown = asyncio.Event()

@@ -11,8 +11,8 @@ from pog.auth.check import Authenticator
 from pog.client.exit import Exit
 from pog.client.pages import Pages
 from pog.client.users import Users
-from pog.memory import tune_memory
 from pog.metrics import Metrics
+from pog.process.memory import tune_memory
 from pog.reload import reload_auth
 
 if TYPE_CHECKING:

@@ -31,8 +31,8 @@ from pog.front.http1 import (
     RequestHead,
     error_answer,
 )
+from pog.process.timers import Timer, after
 from pog.relay import Ended, Reason, Relay, Side
-from pog.timers import Timer, after
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

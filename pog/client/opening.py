@@ -13,7 +13,7 @@ from h2.errors import ErrorCodes
 from pog.client.call import RUN, Call, TunnelRefused, refused_by_server
 from pog.errors import ConnectionLost, ExitUnavailable, PogError, StreamsExhausted, TunnelError, TunnelReset
 from pog.front.http1 import Refusal
-from pog.timers import after
+from pog.process.timers import after
 
 if TYPE_CHECKING:
     from collections.abc import Callable

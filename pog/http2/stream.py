@@ -14,7 +14,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import StreamClosedError
 
 from pog.http2.flow import Flow
-from pog.timers import Limit
+from pog.process.timers import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

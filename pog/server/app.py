@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from pog.config.settings import ServerSettings, load
-from pog.memory import tune_memory
-from pog.process import set_up_logging
+from pog.process.memory import tune_memory
+from pog.process.run import set_up_logging
 from pog.server.calls import Calls, Served, lifespan, nothing_here
 from pog.server.core import Core, warn_if_open
 from pog.server.pages import pages

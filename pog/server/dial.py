@@ -13,7 +13,7 @@ import aiohappyeyeballs
 
 from pog.address import parse_host_port
 from pog.errors import DialError, DialKind
-from pog.timers import Limit
+from pog.process.timers import Limit
 
 if TYPE_CHECKING:
     from pog.egress import EgressPolicy

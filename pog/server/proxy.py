@@ -13,10 +13,10 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from pog.accesslog import Visit
 from pog.address import join_host_port
 from pog.errors import DialError, ProtocolViolation
+from pog.process.timers import Limit
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectResponse, Packet
 from pog.relay import Ended, Reason, Relay, Side
-from pog.timers import Limit
 from pog.tunnel.abilities import ABILITIES_KEY, ERROR_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
 from pog.tunnel.payload import PayloadTransport, open_payload
 

@@ -17,7 +17,7 @@ from pog.client.users import Users
 from pog.config.parsers import Address
 from pog.config.settings import ClientSettings
 from pog.metrics import Metrics
-from pog.process import loop_factory
+from pog.process.run import loop_factory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence

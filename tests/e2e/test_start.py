@@ -81,7 +81,7 @@ runpy.run_module("pog", run_name="__main__", alter_sys=True)
 
 
 @pytest.mark.parametrize(
-    "where", ["click", "pog.config.settings", "pog.process", "pog.server.serve", "hypercorn", "uvloop"]
+    "where", ["click", "pog.config.settings", "pog.process.run", "pog.server.serve", "hypercorn", "uvloop"]
 )
 def test_an_interrupt_during_the_start_is_quiet(where: str) -> None:
     program = Program([sys.executable, "-c", INTERRUPTED, where, "server", "--listen", pog.ANY_PORT])

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from pog import process
+from pog.process.run import run as process
 from tests.helpers.process import Program
 
 LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
@@ -16,7 +16,10 @@ LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def program(loop: str, main: str) -> Program:
     """A process that runs `main`, on the loop of that name."""
     without = "process.loop_factory = lambda: None" if loop == "asyncio" else ""
-    code = dedent(main) + f"\nfrom pog import process\n{without}\nprocess.run(main)\nprint('clean', flush=True)\n"
+    code = (
+        dedent(main)
+        + f"\nfrom pog.process.run import run as process\n{without}\nprocess.run(main)\nprint('clean', flush=True)\n"
+    )
     return Program([sys.executable, "-c", "import asyncio, time\n" + code])
 
 

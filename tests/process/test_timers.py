@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from pog.timers import Limit, after
+from pog.process.timers import Limit, after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
