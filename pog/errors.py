@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from grpclib.const import Status
 
-from pog.address import LONGEST
+from pog.net.address import LONGEST
 
 
 class PogError(Exception):

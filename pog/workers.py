@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from pog.config.parsers import Address
 from pog.errors import PogError, SettingsError
-from pog.listen import SPREADS, reserved
+from pog.net.listen import SPREADS, reserved
 from pog.process.run import ENDING, loop_factory, raise_descriptor_limit, set_up_logging
 
 if TYPE_CHECKING:

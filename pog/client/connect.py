@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import aiohappyeyeballs
 
-from pog.address import parse_host_port
 from pog.errors import ExitUnavailable
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
+from pog.net.address import parse_host_port
 
 if TYPE_CHECKING:
     from pog.config.settings import ClientSettings

@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pog.config.parsers import Address
-from pog.listen import BACKLOG, listening_socket
+from pog.net.listen import BACKLOG, listening_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,9 +16,9 @@ from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from h2.errors import ErrorCodes
 
 import pog
-from pog.address import join_host_port
 from pog.client.connect import Target, connect
 from pog.errors import CallFailed, ExitUnavailable, ProtocolViolation, status_of_http
+from pog.net.address import join_host_port
 from pog.proto import gstacks_pb2, healthcheck_pb2
 from pog.tunnel.lane import call_error
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from pog.address import join_host_port, parse_host_port
+from pog.net.address import join_host_port, parse_host_port
 
 T_co = TypeVar("T_co", covariant=True)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

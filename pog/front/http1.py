@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from pog.address import parse_host_port
+from pog.net.address import parse_host_port
 
 # As much as the Go original's neighbours take: nginx 32 KiB, Apache 8 KiB a line, Go 1 MiB. Cookies never come here,
 # the largest real heads carry Kerberos or NTLM tokens of up to 64 KiB (MaxTokenSize is 48,000).

@@ -13,7 +13,7 @@ from pog.grpctest.front import END, LOOPBACK
 from pog.grpctest.leftovers import Live, begin_call
 from pog.grpctest.memory import join
 from pog.grpctest.watched import Watched
-from pog.listen import listening_socket
+from pog.net.listen import listening_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

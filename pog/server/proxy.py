@@ -11,8 +11,8 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from pog.accesslog import Visit
-from pog.address import join_host_port
 from pog.errors import DialError, ProtocolViolation
+from pog.net.address import join_host_port
 from pog.process.timers import Limit
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectResponse, Packet
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pog.accesslog import AccessLog
     from pog.config.settings import ServerSettings
     from pog.metrics import Metrics
-    from pog.server.dial import Dialler, Held
+    from pog.net.dial import Dialler, Held
 
     Call = grpclib.server.Stream[Packet, Packet]
 

@@ -11,7 +11,7 @@ from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config, Sockets
 
 from pog.config.parsers import Address
-from pog.listen import BACKLOG, listening_socket
+from pog.net.listen import BACKLOG, listening_socket
 from pog.server.app import App
 from pog.server.core import LAST_WORDS, Core
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from pog.egress import EgressPolicy
 from pog.errors import DialError, DialKind
-from pog.server.dial import Dialler
+from pog.net.dial import Dialler
+from pog.net.egress import EgressPolicy
 
 LOOPBACK = EgressPolicy((ipaddress.ip_network("127.0.0.0/8"),))
 

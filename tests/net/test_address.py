@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pog.address import join_host_port, parse_host_port
+from pog.net.address import join_host_port, parse_host_port
 
 
 @pytest.mark.parametrize(

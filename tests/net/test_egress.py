@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pog.egress import EgressPolicy
+from pog.net.egress import EgressPolicy
 
 
 @pytest.mark.parametrize(

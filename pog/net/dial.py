@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, cast
 
 import aiohappyeyeballs
 
-from pog.address import parse_host_port
 from pog.errors import DialError, DialKind
+from pog.net.address import parse_host_port
 from pog.process.timers import Limit
 
 if TYPE_CHECKING:
-    from pog.egress import EgressPolicy
+    from pog.net.egress import EgressPolicy
 
 # RFC 8305 8: the recommended Connection Attempt Delay, seconds.
 _ATTEMPT_DELAY = 0.25
