@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TextIO
 
-    from pog.relay import Relay
     from pog.roles import Role
+    from pog.tunnel.relay import Relay
 
 # The longest destination that can be resolved is a name of 253 bytes with a port; a stranger may send anything.
 LONGEST_FIELD = 300

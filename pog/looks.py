@@ -14,7 +14,7 @@ from prometheus_client import ProcessCollector, values
 
 from pog.http2.session import PROCESS_BUDGET
 from pog.http2.stats import Stats
-from pog.relay import Side, State
+from pog.tunnel.relay import Side, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from prometheus_client import Gauge
 
     from pog.http2.stats import Levels
-    from pog.relay import Relay
     from pog.tally import Count, Maker
+    from pog.tunnel.relay import Relay
 
 # Whether workers share their values in files; prometheus_client decides that when it is imported.
 SHARED: bool = values.ValueClass is not values.MutexValue

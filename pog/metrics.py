@@ -28,9 +28,9 @@ from prometheus_client.openmetrics import exposition as openmetrics
 import pog
 from pog.errors import DialKind
 from pog.looks import SHARED, Http2Look, LoopLook, ProcessLook, TunnelLook
-from pog.relay import Reason, Side
 from pog.roles import ENDED_BY, ending
 from pog.tally import Counts, Maker, Spread
+from pog.tunnel.relay import Reason, Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from pog.config.settings import CommonSettings
     from pog.looks import Session
-    from pog.relay import Relay
     from pog.roles import Role
+    from pog.tunnel.relay import Relay
 
 # The original has no such series, and they double the length of the page.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pog.relay import Reason, Side
+from pog.tunnel.relay import Reason, Side
 
 if TYPE_CHECKING:
-    from pog.relay import Relay
+    from pog.tunnel.relay import Relay
 
 Role = Literal["server", "client"]
 

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from pog.accesslog import AccessLog, Visit, rfc3339
-from pog.relay import Ended, Reason, Side
 from pog.roles import Role
+from pog.tunnel.relay import Ended, Reason, Side
 from tests.helpers.relay import FakeRelay
 
 REMOTE = "172.17.0.1:60748"

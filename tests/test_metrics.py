@@ -10,8 +10,8 @@ import pog
 from pog.config.settings import Address, ClientSettings, ServerSettings
 from pog.errors import DialKind
 from pog.metrics import RPC_BYTES_BUCKETS, Metrics, wants_openmetrics
-from pog.relay import Ended, Reason, Side, State
 from pog.roles import Role
+from pog.tunnel.relay import Ended, Reason, Side, State
 from tests.helpers.relay import FakeRelay
 from tests.helpers.user import samples
 

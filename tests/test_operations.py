@@ -10,8 +10,8 @@ from typing import Any
 
 from pog.accesslog import AccessLog, Visit
 from pog.cloudlog import JsonFormatter
-from pog.relay import Reason
 from pog.roles import ENDED_BY
+from pog.tunnel.relay import Reason
 from tests.helpers.names import metrics
 from tests.helpers.process import ROOT
 from tests.helpers.relay import FakeRelay

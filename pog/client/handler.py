@@ -32,7 +32,7 @@ from pog.front.http1 import (
 )
 from pog.net.address import join_host_port
 from pog.process.timers import Timer, after
-from pog.relay import Ended, Reason, Relay, Side
+from pog.tunnel.relay import Ended, Reason, Relay, Side
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

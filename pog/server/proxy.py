@@ -16,9 +16,9 @@ from pog.net.address import join_host_port
 from pog.process.timers import Limit
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectResponse, Packet
-from pog.relay import Ended, Reason, Relay, Side
 from pog.tunnel.abilities import ABILITIES_KEY, ERROR_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
 from pog.tunnel.payload import PayloadTransport, open_payload
+from pog.tunnel.relay import Ended, Reason, Relay, Side
 
 if TYPE_CHECKING:
     import grpclib.server

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from pog.relay import State
+from pog.tunnel.relay import State
 
 if TYPE_CHECKING:
-    from pog.relay import Ended, Relay
+    from pog.tunnel.relay import Ended, Relay
 
 
 class FakeRelay:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import uvloop
 
-from pog.relay import Ended, Reason, Relay, Side, reset
+from pog.tunnel.relay import Ended, Reason, Relay, Side, reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
