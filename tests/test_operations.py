@@ -8,9 +8,9 @@ import logging
 import re
 from typing import Any
 
-from pog.accesslog import AccessLog, Visit
-from pog.cloudlog import JsonFormatter
-from pog.roles import ENDED_BY
+from pog.observe.accesslog import AccessLog, Visit
+from pog.observe.endings import ENDED_BY
+from pog.observe.jsonlog import JsonFormatter
 from pog.tunnel.relay import Reason
 from tests.helpers.names import metrics
 from tests.helpers.process import ROOT

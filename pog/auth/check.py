@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pog.config.auth_items import AuthItem
-    from pog.metrics import Metrics
+    from pog.observe.metrics import Metrics
 
 ANONYMOUS = "anonymous"
 

@@ -6,13 +6,13 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from pog.accesslog import AccessLog
 from pog.auth.check import Authenticator
 from pog.auth.reload import reload_auth
 from pog.client.exit import Exit
 from pog.client.pages import Pages
 from pog.client.users import Users
-from pog.metrics import Metrics
+from pog.observe.accesslog import AccessLog
+from pog.observe.metrics import Metrics
 from pog.process.memory import tune_memory
 
 if TYPE_CHECKING:

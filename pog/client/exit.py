@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pog.client.opening import Done, Result
     from pog.config.settings import ClientSettings
     from pog.http2.session import Session
-    from pog.metrics import Metrics
+    from pog.observe.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

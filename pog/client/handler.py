@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, cast
 
 from grpclib.const import Status
 
-from pog.accesslog import Visit
 from pog.client.call import RUN, TunnelRefused
 from pog.errors import AuthBusy, AuthError, CallFailed, ExitUnavailable
 from pog.front.http1 import (
@@ -31,6 +30,7 @@ from pog.front.http1 import (
     error_answer,
 )
 from pog.net.address import join_host_port
+from pog.observe.accesslog import Visit
 from pog.process.timers import Timer, after
 from pog.tunnel.relay import Ended, Reason, Relay, Side
 

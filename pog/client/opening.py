@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pog.client.pool import Pool
     from pog.http2.hpack import Headers
     from pog.http2.session import Session
-    from pog.metrics import Metrics
+    from pog.observe.metrics import Metrics
 
     # The tunnel, or what the user is to be told: TunnelRefused or ExitUnavailable.
     Result = asyncio.Transport | PogError

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 import pog
 from pog.errors import PogError
 from pog.front.http1 import PageRequest, answer
-from pog.metrics import wants_openmetrics
+from pog.observe.metrics import wants_openmetrics
 
 if TYPE_CHECKING:
-    from pog.metrics import Metrics
+    from pog.observe.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

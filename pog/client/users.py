@@ -16,11 +16,11 @@ from pog.front.http1 import PageRequest, Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pog.accesslog import AccessLog
     from pog.auth.check import Authenticator
     from pog.config.settings import ClientSettings
     from pog.errors import PogError
-    from pog.metrics import Metrics
+    from pog.observe.accesslog import AccessLog
+    from pog.observe.metrics import Metrics
 
 # Connections beyond the tunnels: requests on their way in, answers on their way out, pages.
 _BESIDE_TUNNELS = 128

@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from pog.cloudlog import JsonFormatter
+from pog.observe.jsonlog import JsonFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

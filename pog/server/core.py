@@ -12,13 +12,13 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.reflection.service import ServerReflection
 from grpclib.utils import _service_name
 
-from pog.accesslog import AccessLog
 from pog.auth.check import Authenticator
 from pog.auth.reload import reload_auth
 from pog.errors import AuthError
-from pog.metrics import Metrics
 from pog.net.dial import Dialler
 from pog.net.egress import EgressPolicy
+from pog.observe.accesslog import AccessLog
+from pog.observe.metrics import Metrics
 from pog.server.health import Health
 from pog.server.proxy import HTTPProxy, current_user
 from pog.server.services import GoroutineStacks, Healthcheck, SymbolPool

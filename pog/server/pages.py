@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 import pog
-from pog.metrics import wants_openmetrics
+from pog.observe.metrics import wants_openmetrics
 
 if TYPE_CHECKING:
     from starlette.requests import Request

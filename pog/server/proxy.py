@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
-from pog.accesslog import Visit
 from pog.errors import DialError, ProtocolViolation
 from pog.net.address import join_host_port
+from pog.observe.accesslog import Visit
 from pog.process.timers import Limit
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectResponse, Packet
@@ -23,10 +23,10 @@ from pog.tunnel.relay import Ended, Reason, Relay, Side
 if TYPE_CHECKING:
     import grpclib.server
 
-    from pog.accesslog import AccessLog
     from pog.config.settings import ServerSettings
-    from pog.metrics import Metrics
     from pog.net.dial import Dialler, Held
+    from pog.observe.accesslog import AccessLog
+    from pog.observe.metrics import Metrics
 
     Call = grpclib.server.Stream[Packet, Packet]
 

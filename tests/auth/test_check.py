@@ -15,7 +15,7 @@ from pog.auth.check import Authenticator, dummy_hash, parse_basic
 from pog.config.auth_items import AuthItem
 from pog.config.settings import ServerSettings
 from pog.errors import AuthBusy, AuthError
-from pog.metrics import Metrics
+from pog.observe.metrics import Metrics
 
 NOW = datetime(2024, 6, 15, tzinfo=UTC)
 HASHES = {cost: bcrypt.hashpw(b"right", bcrypt.gensalt(cost, prefix=b"2a")).decode() for cost in (4, 5, 6)}

@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pog.accesslog import AccessLog
 from pog.auth.check import Authenticator
 from pog.client.pages import Pages
 from pog.client.users import Users
 from pog.config.parsers import Address
 from pog.config.settings import ClientSettings
-from pog.metrics import Metrics
+from pog.observe.accesslog import AccessLog
+from pog.observe.metrics import Metrics
 from pog.process.run import loop_factory
 
 if TYPE_CHECKING:

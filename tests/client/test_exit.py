@@ -18,7 +18,7 @@ from pog.config.parsers import Address, Login
 from pog.errors import ExitUnavailable
 from pog.grpctest import Faults
 from pog.http2.session import Session
-from pog.metrics import Metrics
+from pog.observe.metrics import Metrics
 from pog.proto.grpcproxy_pb2 import HalfClose, Packet
 from tests.client.server import HEAD, Call, Server, serving
 from tests.client.support import SECONDS, SETTINGS, run

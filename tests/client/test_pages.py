@@ -11,7 +11,7 @@ from pog.client import pages as pages_module
 from pog.client.pages import Pages
 from pog.errors import ExitUnavailable, PogError
 from pog.front.http1 import PageRequest
-from pog.metrics import Metrics
+from pog.observe.metrics import Metrics
 from tests.client.support import SETTINGS, front, run
 from tests.helpers.relay import FakeRelay
 

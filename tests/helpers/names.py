@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pog.config.settings import Address, ClientSettings, ServerSettings
-from pog.metrics import Metrics
+from pog.observe.metrics import Metrics
 
 _SUFFIXES = {"gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 # In text a name is told as its series have it; in OpenMetrics a counter's without the _total that they must have.

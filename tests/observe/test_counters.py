@@ -1,7 +1,7 @@
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from pog.tally import SECONDS_BUCKETS, Count, Maker, Spread
+from pog.observe.counters import SECONDS_BUCKETS, Count, Maker, Spread
 
 
 def test_a_count_is_told_once() -> None:

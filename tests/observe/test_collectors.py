@@ -7,13 +7,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from pog import looks
 from pog.config.settings import ServerSettings
 from pog.http2.session import PROCESS_BUDGET, Session
 from pog.http2.stats import Levels, Stats
-from pog.looks import Http2Look, LoopLook
-from pog.metrics import Metrics
-from pog.tally import Maker
+from pog.observe import collectors as looks
+from pog.observe.collectors import Http2Look, LoopLook
+from pog.observe.counters import Maker
+from pog.observe.metrics import Metrics
 from tests.helpers.process import Program
 from tests.helpers.user import samples
 
@@ -95,7 +95,7 @@ def test_a_loop_that_is_held_up_shows() -> None:
 
 _WORKER = """
 import sys
-from pog.metrics import Metrics
+from pog.observe.metrics import Metrics
 from pog.config.settings import ServerSettings
 from tests.helpers.relay import FakeRelay
 metrics = Metrics("server", ServerSettings())

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from pog.accesslog import AccessLog, Visit, rfc3339
-from pog.roles import Role
+from pog.observe.accesslog import AccessLog, Visit, rfc3339
+from pog.observe.endings import Role
 from pog.tunnel.relay import Ended, Reason, Side
 from tests.helpers.relay import FakeRelay
 

@@ -9,8 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 import pog
 from pog.config.settings import Address, ClientSettings, ServerSettings
 from pog.errors import DialKind
-from pog.metrics import RPC_BYTES_BUCKETS, Metrics, wants_openmetrics
-from pog.roles import Role
+from pog.observe.endings import Role
+from pog.observe.metrics import RPC_BYTES_BUCKETS, Metrics, wants_openmetrics
 from pog.tunnel.relay import Ended, Reason, Side, State
 from tests.helpers.relay import FakeRelay
 from tests.helpers.user import samples

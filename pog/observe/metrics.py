@@ -27,9 +27,9 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 import pog
 from pog.errors import DialKind
-from pog.looks import SHARED, Http2Look, LoopLook, ProcessLook, TunnelLook
-from pog.roles import ENDED_BY, ending
-from pog.tally import Counts, Maker, Spread
+from pog.observe.collectors import SHARED, Http2Look, LoopLook, ProcessLook, TunnelLook
+from pog.observe.counters import Counts, Maker, Spread
+from pog.observe.endings import ENDED_BY, ending
 from pog.tunnel.relay import Reason, Side
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from pog.config.settings import CommonSettings
-    from pog.looks import Session
-    from pog.roles import Role
+    from pog.observe.collectors import Session
+    from pog.observe.endings import Role
     from pog.tunnel.relay import Relay
 
 # The original has no such series, and they double the length of the page.

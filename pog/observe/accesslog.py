@@ -2,7 +2,7 @@
 
     line   when it opens or is refused, in the form of the Go original
            pog: ifconfig.me:443 ilya HTTPS 172.17.0.1:60748 [2024-06-15T12:53:42Z] 200
-    json   when it is refused or has ended, with bytes, times, reason and who ended it (cloudlog.py)
+    json   when it is refused or has ended, with bytes, times, reason and who ended it (jsonlog.py)
 
 Passwords and header fields never come here: a record holds the user's name only.
 """
@@ -16,14 +16,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pog import cloudlog
-from pog.roles import CANCELLED, ending, up_and_down
+from pog.observe import jsonlog
+from pog.observe.endings import CANCELLED, ending, up_and_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TextIO
 
-    from pog.roles import Role
+    from pog.observe.endings import Role
     from pog.tunnel.relay import Relay
 
 # The longest destination that can be resolved is a name of 253 bytes with a port; a stranger may send anything.
@@ -85,12 +85,12 @@ class AccessLog:
                 f" [{self._now()}] {visit.code}\n"
             )
         elif not opened:
-            self._write(cloudlog.line(self._record(visit, None, REFUSED)))
+            self._write(jsonlog.line(self._record(visit, None, REFUSED)))
 
     def ended(self, visit: Visit, relay: Relay | None) -> None:
         """A tunnel that was opened has ended, or was cancelled before it could begin."""
         if self._enabled and self._json:
-            self._write(cloudlog.line(self._record(visit, relay, CANCELLED)))
+            self._write(jsonlog.line(self._record(visit, relay, CANCELLED)))
 
     def _record(self, visit: Visit, relay: Relay | None, otherwise: str) -> dict[str, Any]:
         """`otherwise` is the reason of an end without a relay."""
@@ -99,7 +99,7 @@ class AccessLog:
         up, down, by, error = tunnel["bytes_up"], tunnel["bytes_down"], tunnel["ended_by"], tunnel["error"]
         return {
             "severity": _severity(visit, tunnel["reason"]),
-            "time": cloudlog.timestamp(time.time()),
+            "time": jsonlog.timestamp(time.time()),
             "message": f"{tunnel['destination']} {tunnel['user']} {visit.remote} {visit.code}"
             f" {tunnel['reason']}{' by ' if by else ''}{by} after {seconds:.3f} s,"
             f" {up} bytes up, {down} down{': ' if error else ''}{error}",
@@ -114,7 +114,7 @@ class AccessLog:
                 "latency": f"{seconds:.6f}s",
                 "protocol": "gRPC" if self._role == "server" else "HTTP/1.1",
             },
-            **cloudlog.trace_fields(visit.metadata),
+            **jsonlog.trace_fields(visit.metadata),
             "tunnel": tunnel | {"duration_seconds": round(seconds, 6)},
         }
 

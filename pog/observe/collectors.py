@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prometheus_client import Gauge
 
     from pog.http2.stats import Levels
-    from pog.tally import Count, Maker
+    from pog.observe.counters import Count, Maker
     from pog.tunnel.relay import Relay
 
 # Whether workers share their values in files; prometheus_client decides that when it is imported.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pog.cloudlog import JsonFormatter, timestamp, trace_fields
+from pog.observe.jsonlog import JsonFormatter, timestamp, trace_fields
 from tests.helpers.process import Program
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
