@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pog.auth.check import Authenticator
 from pog.auth.reload import reload_auth
-from pog.client.exit import Exit
+from pog.client.exits.grpc import Exit
 from pog.client.pages import Pages
 from pog.client.users import Users
 from pog.observe.accesslog import AccessLog

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from grpclib.const import Status
 
-from pog.client.call import RUN, TunnelRefused
+from pog.client.exits.call import RUN, TunnelRefused
 from pog.errors import AuthBusy, AuthError, CallFailed, ExitUnavailable
 from pog.front.http1 import (
     ESTABLISHED,

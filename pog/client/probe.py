@@ -16,7 +16,7 @@ from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from h2.errors import ErrorCodes
 
 import pog
-from pog.client.connect import Target, connect
+from pog.client.exits.connect import Target, connect
 from pog.errors import CallFailed, ExitUnavailable, ProtocolViolation, status_of_http
 from pog.net.address import join_host_port
 from pog.proto import gstacks_pb2, healthcheck_pb2

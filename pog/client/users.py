@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from grpclib.const import Status
 
-from pog.client.call import TunnelRefused
+from pog.client.exits.call import TunnelRefused
 from pog.client.handler import UserConnection
 from pog.client.listener import Listener
 from pog.front.http1 import PageRequest, Refusal

@@ -10,7 +10,7 @@ import bcrypt
 import pytest
 from grpclib.const import Status
 
-from pog.client.call import TunnelRefused
+from pog.client.exits.call import TunnelRefused
 from pog.config.auth_items import AuthItem
 from pog.errors import ExitUnavailable, PogError
 from pog.front.http1 import Refusal

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from pog.client import pool as pool_module
-from pog.client.backoff import Backoff
-from pog.client.pool import Limits, Pool
+from pog.client.exits import pool as pool_module
+from pog.client.exits.backoff import Backoff
+from pog.client.exits.pool import Limits, Pool
 from pog.errors import ExitUnavailable
 from tests.client.support import SECONDS, run
 

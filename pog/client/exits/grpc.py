@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from h2.errors import ErrorCodes
 
-from pog.client.call import USER_AGENT, request_headers
-from pog.client.connect import Target, connect
-from pog.client.opening import Opening
-from pog.client.pool import Limits, Pool
+from pog.client.exits.call import USER_AGENT, request_headers
+from pog.client.exits.connect import Target, connect
+from pog.client.exits.opening import Opening
+from pog.client.exits.pool import Limits, Pool
 from pog.errors import ExitUnavailable, PogError, TunnelError
 
 if TYPE_CHECKING:
-    from pog.client.opening import Done, Result
+    from pog.client.exits.opening import Done, Result
     from pog.config.settings import ClientSettings
     from pog.http2.session import Session
     from pog.observe.metrics import Metrics

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from grpclib.const import Status
 from h2.errors import ErrorCodes
 
-from pog.client.call import RUN, Call, TunnelRefused, refused_by_server
+from pog.client.exits.call import RUN, Call, TunnelRefused, refused_by_server
 from pog.errors import ConnectionLost, ExitUnavailable, PogError, StreamsExhausted, TunnelError, TunnelReset
 from pog.front.http1 import Refusal
 from pog.process.timers import after
@@ -18,8 +18,8 @@ from pog.process.timers import after
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pog.client.call import Opened
-    from pog.client.pool import Pool
+    from pog.client.exits.call import Opened
+    from pog.client.exits.pool import Pool
     from pog.http2.hpack import Headers
     from pog.http2.session import Session
     from pog.observe.metrics import Metrics

@@ -2,7 +2,7 @@
 
 import random
 
-from pog.client.backoff import Backoff
+from pog.client.exits.backoff import Backoff
 
 
 def test_it_grows_to_its_maximum_and_starts_again() -> None:

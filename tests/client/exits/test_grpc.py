@@ -12,8 +12,8 @@ import pytest
 from grpclib.const import Status
 from h2.errors import ErrorCodes
 
-from pog.client.call import TunnelRefused
-from pog.client.exit import Exit
+from pog.client.exits.call import TunnelRefused
+from pog.client.exits.grpc import Exit
 from pog.config.parsers import Address, Login
 from pog.errors import ExitUnavailable
 from pog.grpctest import Faults

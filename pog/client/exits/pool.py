@@ -20,7 +20,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from pog.client.backoff import Backoff
+from pog.client.exits.backoff import Backoff
 from pog.errors import ExitUnavailable
 
 if TYPE_CHECKING:
