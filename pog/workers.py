@@ -72,7 +72,7 @@ def run(settings: ServerSettings, started: Callable[[list[Address]], None]) -> N
             # prometheus_client looks for it when it is imported, which is now: this module is not in pog.server for it.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
             import pog.server.serve  # noqa: F401
-            from pog.server.core import warn_if_open
+            from pog.server.service import warn_if_open
 
             gc.freeze()  # what is there already stays in pages that the workers share
             warn_if_open(settings, settings.listen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pog.server  # noqa: F401  # puts our HTTP/2 into Hypercorn
-from pog.server.calls import Calls, Served, lifespan, nothing_here
+from pog.server.dispatch import Calls, Served, lifespan, nothing_here
 
 if TYPE_CHECKING:
     from pog.grpctest.servers import Mapping

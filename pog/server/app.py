@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from pog.config.settings import ServerSettings, load
 from pog.process.memory import tune_memory
 from pog.process.run import set_up_logging
-from pog.server.calls import Calls, Served, lifespan, nothing_here
-from pog.server.core import Core, warn_if_open
+from pog.server.dispatch import Calls, Served, lifespan, nothing_here
 from pog.server.pages import pages
+from pog.server.service import Core, warn_if_open
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

@@ -23,9 +23,9 @@ from hypercorn.protocol.h2 import H2Protocol
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
 from pog.server.asgi import AsgiExchange, http_scope
-from pog.server.calls import Served
-from pog.server.core import LAST_WORDS
-from pog.server.screen import is_grpc
+from pog.server.dispatch import Served
+from pog.server.service import LAST_WORDS
+from pog.server.validation import is_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -15,7 +15,7 @@ from pog.observe.metrics import wants_openmetrics
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from pog.server.core import Core
+    from pog.server.service import Core
 
 _ABOUT = """\
 pog server {version}: a proxy over gRPC.

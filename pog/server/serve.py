@@ -13,7 +13,7 @@ from hypercorn.config import Config, Sockets
 from pog.config.parsers import Address
 from pog.net.listen import BACKLOG, listening_socket
 from pog.server.app import App
-from pog.server.core import LAST_WORDS, Core
+from pog.server.service import LAST_WORDS, Core
 
 if TYPE_CHECKING:
     import socket
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework
 
     from pog.config.settings import ServerSettings
-    from pog.server.calls import Served
+    from pog.server.dispatch import Served
 
 log = logging.getLogger("pog.server")
 

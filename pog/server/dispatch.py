@@ -15,7 +15,7 @@ from pog.errors import SettingsError
 from pog.server.bridge import AsgiStream, request_headers
 from pog.server.codecs import BinaryCodec
 from pog.server.connect_protocol import ConnectCalls
-from pog.server.screen import cleaned, is_grpc, refusal
+from pog.server.validation import cleaned, is_grpc, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
