@@ -6,7 +6,7 @@ import signal
 def main() -> None:
     """Ends the process. An interrupt while it is still being imported is no traceback either."""
     try:
-        from pog import cli
+        from pog.cli.main import main as cli
 
         cli.main(prog_name="pog")
     except KeyboardInterrupt:

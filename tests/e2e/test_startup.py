@@ -71,7 +71,7 @@ def test_from_start_to_the_first_answer(args: tuple[str, ...]) -> None:
         ("pog.server.serve", "google.protobuf.json_format click pog.client pog.front pog.grpctest grpc pytest"),
         ("pog.client.app", "hypercorn starlette wsproto pog.server click pog.grpctest grpc pytest"),
         (
-            "pog.cli",
+            "pog.cli.main",
             "asyncio h2 hypercorn starlette prometheus_client bcrypt google.protobuf ssl pog.server pog.client",
         ),
     ],

@@ -262,11 +262,11 @@ def test_grpc_alone_and_credentials(origins: Origins) -> None:
 def test_workers_that_cannot_serve_end_it() -> None:
     """Not a loop of replacements: nothing has ever worked."""
     code = (
-        "import pog.workers, pog.server.serve, sys\n"
+        "import pog.cli.workers, pog.server.serve, sys\n"
         "async def serve(*_, **__): raise RuntimeError('broken')\n"
         "pog.server.serve.serve = serve\n"
         "sys.argv = ['pog', 'server', '--listen', '127.0.0.1:0', '--workers', '2']\n"
-        "from pog.cli import main; main()"
+        "from pog.cli.main import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 1

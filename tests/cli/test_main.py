@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import pog
-from pog.cli import main
+from pog.cli.main import main
 from pog.config.auth_items import parse_item
 from pog.config.parsers import Address
 from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, table
@@ -45,7 +45,7 @@ def test_python_m_pog_is_the_command() -> None:
 
 def test_help_needs_nothing_heavy() -> None:
     heavy = ("hypercorn", "h2", "starlette", "prometheus_client", "bcrypt", "asyncio")
-    code = f"import sys, pog.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, pog.cli.main; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout == "[]\n"
 

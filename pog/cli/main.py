@@ -129,7 +129,7 @@ def server(**flags: object) -> None:
     """Serve tunnels: the end with the good address."""
     settings = remembered(load(ServerSettings, os.environ, flags))
     if settings.workers > 1:
-        from pog.workers import run as run_workers
+        from pog.cli.workers import run as run_workers
 
         run_workers(settings, says("pog server on"))
         return
@@ -158,9 +158,9 @@ def client(**flags: object) -> None:
 @takes(UP_ROWS)
 def up(**flags: object) -> None:
     """Run both ends here, for a first look: a proxy that goes through gRPC once around this machine."""
+    from pog.cli.up import SERVER_LISTEN
+    from pog.cli.up import up as run_both
     from pog.process.run import run
-    from pog.up import SERVER_LISTEN
-    from pog.up import up as run_both
 
     decided = {"listen": SERVER_LISTEN, "grpc_and_http_mux": True, "auth_file": None}
     ours = load(ServerSettings, os.environ, flags | decided)
