@@ -190,7 +190,7 @@ def check_cut(user: Answer) -> None:
 def test_both_ends_in_one_process(origins: Origins) -> None:
     figures = Figures("pog up")
     target = origins.start(echo).host_port
-    _, client = pog.cli.up(ENV)
+    _, client = pog.up(ENV)
     with client.program, ExitStack() as stack:
         users = [stack.enter_context(talking(client.address, target)) for _ in range(100)]
         began = time.monotonic()

@@ -89,7 +89,7 @@ def test_a_thousand_tunnels_leave_everything_as_it_was(own: Pair, origins: Origi
 def test_tunnels_that_end_badly_leave_no_task_and_no_descriptor(origins: Origins) -> None:
     """`pog up` shows the tasks of both ends at once."""
     origin = origins.start(echo)
-    server, client = pog.cli.up()
+    server, client = pog.up()
     with server.program, full_backlog() as silent_target:
 
         def look() -> tuple[list[str], dict[str, int]]:

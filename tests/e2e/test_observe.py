@@ -140,7 +140,7 @@ def test_messages_are_records_too(ends: Pair) -> None:
 
 
 def test_both_ends_in_one_process_speak_json_alone() -> None:
-    _, client = pog.cli.up({"LOG_FORMAT": "json"})
+    _, client = pog.up({"LOG_FORMAT": "json"})
     with client.program:
         client.program.wait_line("try: ")
     said = [json.loads(line) for line in client.program.stdout + client.program.stderr]

@@ -104,7 +104,7 @@ def test_both_ends_of_up_and_a_worker_of_hypercorn(tmp_path: Path) -> None:
     """Hypercorn's own parent takes SIGHUP as an order to start new workers; its worker reads the file again."""
     path = tmp_path / "users"
     path.write_text(item("a", "a"))
-    _, client = pog.cli.up({"CLIENT_AUTH_FILE": str(path)}, "--auth-file", str(path))
+    _, client = pog.up({"CLIENT_AUTH_FILE": str(path)}, "--auth-file", str(path))
     with client.program:
         client.program.send_signal(signal.SIGHUP)
         client.program.wait_line("SIGHUP: 1 auth items from")

@@ -16,7 +16,7 @@ from tests.helpers.user import connect, get
 
 
 def up_server(env: dict[str, str] | None = None) -> pog.End:
-    return pog.cli.up(env)[0]
+    return pog.up(env)[0]
 
 
 WAYS = [
@@ -130,7 +130,7 @@ def test_plain_text_to_a_tls_port_says_so(authority: Authority) -> None:
 
 
 def test_pog_up_prints_a_line_to_paste(origins: Origins) -> None:
-    server, client = pog.cli.up()
+    server, client = pog.up()
     with server.program:
         assert server.program.wait_line(rf"curl .*http://{re.escape(client.host_port)}")
         with connect(client.address, origins.start(echo).host_port) as tunnel:

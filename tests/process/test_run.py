@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from pog.process.run import run as process
+from pog.process import run as process
 from tests.helpers.process import Program
 
 LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
@@ -18,7 +18,7 @@ def program(loop: str, main: str) -> Program:
     without = "process.loop_factory = lambda: None" if loop == "asyncio" else ""
     code = (
         dedent(main)
-        + f"\nfrom pog.process.run import run as process\n{without}\nprocess.run(main)\nprint('clean', flush=True)\n"
+        + f"\nfrom pog.process import run as process\n{without}\nprocess.run(main)\nprint('clean', flush=True)\n"
     )
     return Program([sys.executable, "-c", "import asyncio, time\n" + code])
 
