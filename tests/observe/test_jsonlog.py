@@ -82,7 +82,7 @@ def test_a_traceback_stays_in_its_record() -> None:
 def test_everything_that_a_process_says_is_a_record() -> None:
     code = """
 import asyncio, logging, warnings
-from pog.process.run import run as process
+from pog.process import run as process
 async def main(shutdown):
     logging.getLogger("pog.server").info("a message")
     logging.getLogger("pog.server").debug("not asked for")
