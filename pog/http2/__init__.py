@@ -8,5 +8,5 @@ machine     h2's state machines, with what does not scale taken out
 scheduler   which stream sends next
 windows     how much may be received, per stream, connection and process
 hpack       header blocks, remembered
-guard       limits on what costs us and carries nothing
+abuse_limits  limits on what costs us and carries nothing
 """

@@ -13,8 +13,8 @@ from h2.errors import ErrorCodes
 from h2.exceptions import DenialOfServiceError, FlowControlError, FrameDataMissingError, ProtocolError
 
 from pog.http2 import frames
+from pog.http2.abuse_limits import Abuse, AbuseLimits
 from pog.http2.events import ConnectionFailed, DataReceived, GoAwayReceived, ProbeAnswered, WindowOpened
-from pog.http2.guard import Abuse, Guard
 from pog.http2.windows import LARGEST_WINDOW
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Control:
         self.machine = machine
         self._output = output
         self._settings_sent = settings_sent
-        self._guard = Guard()
+        self._guard = AbuseLimits()
         self._events: list[AnyEvent] = []
         self._now = 0.0
         # The header block that is being collected: its stream (0: none), bytes and parts.

@@ -17,7 +17,7 @@ from grpclib.exceptions import StreamTerminatedError
 from h2.errors import ErrorCodes
 
 from pog.http2.config import BULK_BYTES
-from pog.http2.held import Held
+from pog.http2.receive_buffer import ReceiveBuffer
 
 if TYPE_CHECKING:
     import asyncio
@@ -92,7 +92,7 @@ class Flow:
         self.held = 0
         self.data_sent = 0
         self.data_received = 0
-        self._held = Held()
+        self._held = ReceiveBuffer()
         self._wanted = 0
         self._credited = 0
         self._paused = False
@@ -173,7 +173,7 @@ class Flow:
 
     def _drop_held(self) -> None:
         held, credit = self.held, self.held - self._credited
-        self._held, self.held, self._credited, self._wanted = Held(), 0, 0, 0
+        self._held, self.held, self._credited, self._wanted = ReceiveBuffer(), 0, 0, 0
         if held:  # last: it may write, and come back here
             self.connection.unhold(self, credit, held)
 

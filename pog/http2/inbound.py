@@ -27,9 +27,9 @@ from h2.exceptions import (
 from h2.stream import StreamInputs
 
 from pog.http2 import frames
+from pog.http2.abuse_limits import Abuse
 from pog.http2.control import Control
 from pog.http2.events import ConnectionFailed, DataReceived
-from pog.http2.guard import Abuse
 
 if TYPE_CHECKING:
     from collections import deque

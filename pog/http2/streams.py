@@ -12,10 +12,10 @@ from h2.errors import ErrorCodes
 from pog.errors import ConnectionLost, StreamsExhausted, TunnelReset
 from pog.http2.config import BULK_BYTES
 from pog.http2.connection import Connection
+from pog.http2.liveness import Liveness
 from pog.http2.scheduler import SendQueue
 from pog.http2.stats import Stats
 from pog.http2.stream import Stream
-from pog.http2.watch import Watch
 from pog.http2.writer import Writer
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Streams(ABC):
         self._budget = budget
         self._connection = Connection(config, budget, client=client, clock=time.monotonic)
         self._writer = Writer(self._connection, loop, self._sent)
-        self._watch = Watch(self._connection, config, loop, self._tidy, self.abort)
+        self._watch = Liveness(self._connection, config, loop, self._tidy, self.abort)
         # From the transport to the loss of the connection.
         self._open = False
         self._settings_known = False

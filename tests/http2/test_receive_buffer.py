@@ -7,14 +7,14 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pog.http2.held import Held
+from pog.http2.receive_buffer import ReceiveBuffer
 
 CONTENT = st.lists(st.binary(min_size=1, max_size=9) | st.integers(1, 40_000).map(bytes), max_size=40)
 
 
 @given(CONTENT, st.data())
 def test_bytes_come_out_in_order_however_they_are_taken(pieces: list[bytes], data: st.DataObject) -> None:
-    held, inside, given_out = Held(), 0, b""
+    held, inside, given_out = ReceiveBuffer(), 0, b""
     for piece in pieces:
         held.add(memoryview(piece))
         inside += len(piece)
@@ -34,7 +34,7 @@ def test_bytes_come_out_in_order_however_they_are_taken(pieces: list[bytes], dat
 
 def test_a_byte_at_a_time_costs_little_more_than_the_bytes() -> None:
     size = 200_000
-    held = Held()
+    held = ReceiveBuffer()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for _ in range(size):
@@ -46,7 +46,7 @@ def test_a_byte_at_a_time_costs_little_more_than_the_bytes() -> None:
 
 
 def test_a_piece_that_was_begun_takes_nothing_in() -> None:
-    held = Held()
+    held = ReceiveBuffer()
     held.add(b"ab")
     assert held.take(1) == b"a"
     held.add(b"c")

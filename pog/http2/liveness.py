@@ -22,7 +22,7 @@ _LOOK_AT_MOST = 0.05
 _WORTH_A_PROBE = 16 * 1024
 
 
-class Watch:
+class Liveness:
     """`on_look` is called at every look with the time; `on_dead` with the reason, when the peer is taken for gone."""
 
     def __init__(

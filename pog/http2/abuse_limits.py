@@ -27,7 +27,7 @@ class Abuse(enum.IntEnum):
 
 # (tokens at first, tokens that come back per second). nghttp2 allows a burst of 1000 resets and 33 per second; a busy
 # client of ours may give up many tunnels at once, so more come back. grpc-go PINGs once per round trip while data
-# flows, which `Guard.useful` forgives. SETTINGS change with the peer's memory, at most.
+# flows, which `AbuseLimits.useful` forgives. SETTINGS change with the peer's memory, at most.
 _ALLOWED = {
     Abuse.RAPID_RESET: (1000.0, 200.0),
     Abuse.CHATTER: (2000.0, 200.0),
@@ -48,7 +48,7 @@ _CALM_DOWN = {
 }
 
 
-class Guard:
+class AbuseLimits:
     """The buckets of one connection. Time is given in seconds."""
 
     __slots__ = ("_at", "_left")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _JOINED_BYTES = 16 * 1024
 
 
-class Held:
+class ReceiveBuffer:
     """A queue of bytes. Whoever adds to it and takes from it keeps count of its size."""
 
     __slots__ = ("_pieces",)
