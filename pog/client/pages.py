@@ -48,10 +48,10 @@ class Pages:
             return answer(405, _TEXT, b"only GET and HEAD\n", [("Allow", "GET, HEAD")], head_only)
         if path == "/":
             return answer(200, _TEXT, _ABOUT.encode(), head_only=head_only)
-        body, content_type = await self._both_metrics(request.header("accept"))
+        body, content_type = await self._both_metrics(request.values("accept"))
         return answer(200, content_type, body, head_only=head_only)
 
-    async def _both_metrics(self, accept: str | None) -> tuple[bytes, str]:
+    async def _both_metrics(self, accept: str) -> tuple[bytes, str]:
         """Ours, and while a tunnel is open the server's behind them; then never as OpenMetrics, which ends with EOF."""
         if self._server is None:
             return self._metrics.render(wants_openmetrics(accept))

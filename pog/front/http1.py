@@ -60,9 +60,9 @@ class PageRequest:
     headers: tuple[tuple[str, str], ...]
     http_version: str
 
-    def header(self, name: str) -> str | None:
-        """The first value of a header field, by its name in lower case."""
-        return next((value for key, value in self.headers if key == name), None)
+    def values(self, name: str) -> str:
+        """The value of a list field, its lines joined as by RFC 9110 5.3; `name` in lower case."""
+        return ",".join(value for key, value in self.headers if key == name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ def error_answer(status: int, text: str, error: str, *, challenge: bool = False,
         ("Proxy-Status", f'pog; error={error}; details="{_escaped(line)}"'),
     ]
     if challenge:
-        headers.append(("Proxy-Authenticate", 'Basic realm="CLIENT_AUTH_* list"'))
+        headers.append(("Proxy-Authenticate", basic_challenge("CLIENT_AUTH_* list")))
     return answer(status, "text/plain; charset=utf-8", (text + "\n").encode("utf-8", "replace"), headers, head_only)
 
 
@@ -196,6 +196,11 @@ def answer(
     ]
     lines = [f"HTTP/1.1 {status} {_phrase(status)}", *(f"{name}: {value}" for name, value in fields), "", ""]
     return "\r\n".join(lines).encode("ascii") + (b"" if head_only else body)
+
+
+def basic_challenge(realm: str) -> str:
+    """The value of a field that asks for Basic credentials. Without a charset Java sends Latin-1 (RFC 7617 2.1)."""
+    return f'Basic realm="{realm}", charset="UTF-8"'
 
 
 def field_text(text: str) -> str:

@@ -27,6 +27,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 import pog
 from pog.errors import DialKind
+from pog.front.accept import accepted
 from pog.observe.collectors import SHARED, Http2Look, LoopLook, ProcessLook, TunnelLook
 from pog.observe.counters import Counts, Maker, Spread
 from pog.observe.endings import ENDED_BY, ending
@@ -299,10 +300,11 @@ class _Method(NamedTuple):
     sent: Spread
 
 
-def wants_openmetrics(accept: str | None) -> bool:
-    """Whether a scraper's Accept field names OpenMetrics; Prometheus does, a browser does not."""
-    kinds = [part.split(";") for part in (accept or "").lower().split(",")]
-    return any(
-        kind.strip() == "application/openmetrics-text" and not any(re.fullmatch(r"\s*q=0(\.0*)?\s*", p) for p in params)
-        for kind, *params in kinds
-    )
+def wants_openmetrics(accept: str) -> bool:
+    """Whether a scraper's Accept field names OpenMetrics and prefers it to text; Prometheus does, a browser does not.
+
+    `accept` is all lines of the field, joined by commas. The versions are those that `render` writes.
+    """
+    openmetrics = accepted(accept, "application/openmetrics-text", "1.0.0")
+    text = accepted(accept, "text/plain", "0.0.4")
+    return openmetrics.named and openmetrics.weight > 0 and openmetrics.weight >= text.weight

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pog.config.settings import ServerSettings, load
 from pog.process.memory import tune_memory
 from pog.process.run import set_up_logging
+from pog.server.asgi import in_origin_form
 from pog.server.dispatch import Calls, Served, lifespan, nothing_here
 from pog.server.pages import pages
 from pog.server.service import Core, warn_if_open
@@ -75,6 +76,7 @@ class App(Served):
             await lifespan(receive, send, lambda: self.core, self._end)
             return
         _ = self.core  # for an ASGI server without lifespan
+        scope = in_origin_form(scope)
         if scope["type"] == "http" and self._calls.takes(scope):
             await self._calls(scope, receive, send)
         elif scope["type"] == "http" and self._pages is not None:

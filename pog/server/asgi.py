@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     Message = MutableMapping[str, Any]
     Address = tuple[str, int]
 
+# A target in absolute-form. A login before the host is an error by RFC 9110 4.2.4, and so is a missing host by 4.2.1.
+_ABSOLUTE = re.compile(rb"(https?)://([^/?#@]+)([/?].*)?", re.IGNORECASE | re.DOTALL)
 # Answers to these have no content: RFC 9110 6.4.1.
 _WITHOUT_CONTENT = (204, 304)
 
@@ -49,6 +52,32 @@ def http_scope(stream: Stream, *, scheme: str, client: Address | None, server: A
         "state": {},
         "extensions": {"http.response.trailers": {}},
     }
+
+
+def in_origin_form(scope: Message) -> Message:
+    """The scope of a request whose target may be a whole URL, as in `GET http://host/path HTTP/1.1`.
+
+    RFC 9112 3.2.2: a server takes it, and the host in it counts instead of the Host field's.
+    """
+    if (url := absolute(scope.get("raw_path") or b"/")) is None:
+        return scope
+    scheme, authority, path = url
+    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    return {
+        **scope,
+        "scheme": scheme.decode("ascii"),
+        "path": unquote(path.decode("latin-1")),
+        "raw_path": path,
+        "headers": [(b"host", authority), *headers],
+    }
+
+
+def absolute(target: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Scheme, authority, and path with query of a target in absolute-form; None for any other."""
+    if target[:1] == b"/" or not (found := _ABSOLUTE.fullmatch(target)):
+        return None
+    scheme, authority, rest = found.groups(b"/")
+    return scheme.lower(), authority, rest if rest[:1] == b"/" else b"/" + rest
 
 
 class AsgiExchange:

@@ -21,6 +21,7 @@ from grpclib.exceptions import GRPCError
 from grpclib.metadata import decode_grpc_message
 from grpclib.server import request_handler
 
+from pog.front.http1 import basic_challenge
 from pog.server.bridge import AsgiConnection
 from pog.server.codecs import BinaryCodec, JsonCodec
 
@@ -109,7 +110,7 @@ class ConnectCalls:
             fields = {"content-type": f"application/{codec.__content_subtype__}"}
             await _answer(send, 200, fields, bytes(stream.answer[5:]))
         else:
-            fields = {"www-authenticate": 'Basic realm="pog"'} if stream.status is Status.UNAUTHENTICATED else {}
+            fields = {"www-authenticate": basic_challenge("pog")} if stream.status is Status.UNAUTHENTICATED else {}
             await _answer(send, _HTTP_STATUS[stream.status], fields, _error(stream.status, stream.text))
 
     def _request(self, scope: Message) -> tuple[Headers, CodecBase]:

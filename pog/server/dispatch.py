@@ -15,7 +15,8 @@ from pog.errors import SettingsError
 from pog.server.bridge import AsgiStream, request_headers
 from pog.server.codecs import BinaryCodec
 from pog.server.connect_protocol import ConnectCalls
-from pog.server.validation import cleaned, is_grpc, refusal
+from pog.server.validation import cleaned, refusal
+from pog.wire.content_type import is_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Callable

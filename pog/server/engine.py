@@ -22,10 +22,10 @@ from hypercorn.protocol.h2 import H2Protocol
 
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
-from pog.server.asgi import AsgiExchange, http_scope
+from pog.server.asgi import AsgiExchange, absolute, http_scope
 from pog.server.dispatch import Served
 from pog.server.service import LAST_WORDS
-from pog.server.validation import is_grpc
+from pog.wire.content_type import is_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -216,6 +216,10 @@ async def _no_threads(*_: Any) -> None:
 
 def _request_fields(headers: list[tuple[bytes, bytes]], scheme: str) -> list[tuple[str, str]]:
     """The request with Upgrade as one of HTTP/2: pseudo-header fields first, those of the hop left out."""
+    url = absolute(dict(headers).get(b":path", b""))
+    if url is not None:  # its host counts, not the Host field's: RFC 9112 3.2.2
+        kept = [field for field in headers if field[0] not in (b":path", b":authority")]
+        headers = [(b":authority", url[1]), (b":path", url[2]), *kept]
     fields = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
     pseudo = [field for field in fields if field[0].startswith(":")] + [(":scheme", scheme)]
     return pseudo + [field for field in fields if not field[0].startswith(":") and field[0] not in _HOP_BY_HOP]

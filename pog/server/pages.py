@@ -44,7 +44,7 @@ def pages(core: Core) -> Starlette:
     async def metrics(request: Request) -> Response:
         async with one_at_a_time:
             await asyncio.sleep(0)  # a page takes a millisecond: between two of them tunnels have their turn
-            body, content_type = core.metrics.render(wants_openmetrics(request.headers.get("accept")))
+            body, content_type = core.metrics.render(wants_openmetrics(",".join(request.headers.getlist("accept"))))
         return Response(body, headers={"content-type": content_type})
 
     async def alive(request: Request) -> Response:

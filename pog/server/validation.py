@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from grpclib.const import Status
 from grpclib.metadata import decode_timeout, encode_grpc_message
 
+from pog.wire.content_type import GRPC, message_form
+
 if TYPE_CHECKING:
     from collections.abc import Container
 
@@ -19,15 +21,12 @@ if TYPE_CHECKING:
 
 # gRPC's PROTOCOL-HTTP2: at most eight digits and a unit.
 _TIMEOUT = re.compile(r"[0-9]{1,8}[HMSmun]")
+# What grpclib gets in our words.
+_REWRITTEN = ("te", "content-type", "grpc-timeout")
 # Nothing is done within less; seconds.
 _LEAST_TIMEOUT = 0.001
 # So much of what the client sent is repeated to it.
 _REPEATED = 100
-
-
-def is_grpc(content_type: str) -> bool:
-    """Whether a request with this content-type is a call of gRPC."""
-    return content_type.startswith("application/grpc")
 
 
 def refusal(headers: Headers, methods: Container[str]) -> Headers | None:
@@ -37,7 +36,7 @@ def refusal(headers: Headers, methods: Container[str]) -> Headers | None:
         return None  # grpclib says so well enough
     path, encoding, timeout = (
         fields.get(":path", ""),
-        fields.get("grpc-encoding", "identity"),
+        fields.get("grpc-encoding", "identity").lower(),
         fields.get("grpc-timeout"),
     )
     if path not in methods:
@@ -60,21 +59,22 @@ def cleaned(headers: Headers) -> Headers:
     """What grpclib may see of a call that is not refused.
 
     Binary metadata, which no method here has a use for, would end the call with a traceback if malformed; of several
-    timeouts the last one was looked at; and `te` is dropped by some fronts, which grpc-go forgives.
+    timeouts the last one was looked at; `te` is dropped by some fronts, which grpc-go forgives; and grpclib knows one
+    spelling of the content-type.
     """
-    kept = [each for each in headers if not each[0].endswith("-bin")]
-    names = [name for name, _ in kept]
-    if names.count("grpc-timeout") > 1:
-        kept = [each for each in kept if each[0] != "grpc-timeout"] + [("grpc-timeout", dict(kept)["grpc-timeout"])]
-    if "te" not in names:
-        kept.append(("te", "trailers"))
+    kept = [each for each in headers if each[0] not in _REWRITTEN and not each[0].endswith("-bin")]
+    fields = dict(headers)
+    form = message_form(fields.get("content-type", ""))
+    kept += [("te", "trailers"), ("content-type", f"{GRPC}+{form}" if form else GRPC)]
+    if (timeout := fields.get("grpc-timeout")) is not None:
+        kept.append(("grpc-timeout", timeout))
     return kept
 
 
 def _only_trailers(status: Status, text: str) -> Headers:
     return [
         (":status", "200"),
-        ("content-type", "application/grpc"),
+        ("content-type", GRPC),
         ("grpc-status", str(status.value)),
         ("grpc-message", encode_grpc_message(text)),
     ]

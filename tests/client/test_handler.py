@@ -186,7 +186,7 @@ def test_without_good_credentials_407_and_a_close(fields: tuple[str, ...]) -> No
             user.send(connect_head("h:1", *fields) + b"GET /metrics HTTP/1.1\r\n\r\n")
             code, answered, body = await user.answer()
             assert code == 407
-            assert answered["proxy-authenticate"] == 'Basic realm="CLIENT_AUTH_* list"'
+            assert answered["proxy-authenticate"] == 'Basic realm="CLIENT_AUTH_* list", charset="UTF-8"'
             assert answered["connection"] == "close"
             assert body.count(b"HTTP/1.1") == 0
             await here.gone()

@@ -76,7 +76,8 @@ def test_health_is_for_everybody_and_the_rest_is_not() -> None:
             assert set(ask("list", end, version, "a:a")) >= SERVED
         assert ask("call", end, "healthcheck.Healthcheck/Invoke", "a:a")[0].startswith("data: ")
         url = f"http://{end.host_port}/healthcheck.Healthcheck/Invoke"
-        assert curl(url, "--http1.1", *JSON)[0] == 401
+        status, fields, _ = curl(url, "--http1.1", *JSON)
+        assert (status, fields["www-authenticate"]) == (401, 'Basic realm="pog", charset="UTF-8"')
         assert curl(url, "--http1.1", *JSON, "--user", "a:b")[0] == 401
         assert curl(url, "--http1.1", *JSON, "--user", "a:a")[0] == 200
         assert curl(f"http://{end.host_port}/grpc.health.v1.Health/Check", "--http1.1", *JSON)[0] == 200
@@ -190,6 +191,89 @@ def test_calls_that_are_reset_in_the_moment_they_come_leave_no_traceback(shared_
 def test_a_call_whose_te_field_was_dropped_on_the_way_is_served(shared_server: pog.End) -> None:
     answer, body = h2c.request(shared_server.address, "POST", CHECK, GRPC[0], content=EMPTY)
     assert (answer["grpc-status"], body) == ("0", bytes((0, 0, 0, 0, 2, 8, 1)))
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/grpc+proto",
+        "Application/GRPC",
+        "application/GRPC+Proto",
+        "application/grpc;charset=utf-8",
+        "application/grpc+proto; charset=UTF-8",
+    ],
+)
+def test_fronts_may_rewrite_the_content_type_of_a_call(shared_server: pog.End, content_type: str) -> None:
+    """RFC 9110 8.3.1: no regard to case, and parameters may follow."""
+    fields = (("content-type", content_type), GRPC[1], ("grpc-encoding", "Identity"))
+    answer, body = h2c.request(shared_server.address, "POST", CHECK, *fields, content=EMPTY)
+    assert (answer[":status"], answer.get("grpc-status"), body) == ("200", "0", bytes((0, 0, 0, 0, 2, 8, 1)))
+
+
+def test_grpc_web_and_other_forms_of_messages_are_not_served(shared_server: pog.End) -> None:
+    for content_type in ("application/grpc-web+proto", "application/grpcx", "application/grpc+json"):
+        fields = (("content-type", content_type), GRPC[1])
+        assert h2c.request(shared_server.address, "POST", CHECK, *fields, content=EMPTY)[0][":status"] == "415"
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://example.com/healthz", 200),
+        ("HTTP://example.com:8080/healthz?x=/y", 200),
+        ("https://[::1]/healthz", 200),
+        ("http://example.com", 200),
+        ("http://example.com?x", 200),
+        ("http://example.com/nothing", 404),
+        ("http:///healthz", 404),
+        ("http://user:secret@example.com/healthz", 404),
+        ("ftp://example.com/healthz", 404),
+    ],
+)
+def test_a_target_may_be_a_whole_url(shared_server: pog.End, target: str, status: int) -> None:
+    """RFC 9112 3.2.2."""
+    head = f"GET {target} HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n"
+    with send_head(shared_server.address, head.encode()) as answer:
+        assert answer.status == status
+        body = answer.body
+    if status == 200 and "healthz" not in target:
+        assert "SERVER_ADDR=example.com" in body  # the target's host counts, and not the field's
+    assert "secret" not in body
+
+
+@pog.engine_only
+def test_a_whole_url_may_become_a_request_of_http2(shared_server: pog.End) -> None:
+    """By Upgrade: h2c."""
+    head = (
+        "GET http://example.com/healthz HTTP/1.1\r\nHost: other.example\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        "Upgrade: h2c\r\nHTTP2-Settings: \r\n\r\n"
+    )
+    connection = h2.connection.H2Connection()
+    connection.initiate_upgrade_connection()
+    with send_head(shared_server.address, head.encode()) as answer:
+        assert answer.status == 101
+        events = connection.receive_data(answer.rest)
+        answer.send(connection.data_to_send())
+        while not any(isinstance(event, h2.events.StreamEnded) for event in events):
+            events += connection.receive_data(answer.receive(1))
+    (response,) = [event for event in events if isinstance(event, h2.events.ResponseReceived)]
+    assert dict(response.headers or ())[b":status"] == b"200"
+
+
+def test_a_call_by_connect_may_have_a_whole_url(shared_server: pog.End) -> None:
+    head = (
+        f"POST http://example.com{CHECK} HTTP/1.1\r\nHost: x\r\nContent-Type: Application/JSON ; charset=utf-8\r\n"
+        "Content-Length: 2\r\n\r\n{}"
+    )
+    with send_head(shared_server.address, head.encode()) as answer:
+        assert (answer.status, answer.body) == (200, '{"status": "SERVING"}')
+
+
+def test_the_form_of_metrics_is_negotiated(shared_server: pog.End) -> None:
+    fields = (("accept", "text/plain;q=0.2"), ("accept", "application/openmetrics-text;q=0.9"))
+    assert "# EOF" in h2c.request(shared_server.address, "GET", "/metrics", *fields)[1].decode()
+    fields = (("accept", "text/plain;q=0.9"), ("accept", "application/openmetrics-text;q=0.2"))
+    assert "# EOF" not in h2c.request(shared_server.address, "GET", "/metrics", *fields)[1].decode()
 
 
 JSON = ("-d", "{}", "-H", "content-type: application/json")

@@ -189,13 +189,31 @@ def test_both_formats_are_read_by_the_parsers_of_prometheus_and_have_the_same_sa
 @pytest.mark.parametrize(
     ("accept", "wanted"),
     [
-        (None, False),
+        ("", False),
         ("*/*", False),
         ("text/html,application/xhtml+xml,*/*;q=0.8", False),
         ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3", True),
         ("text/plain, Application/OpenMetrics-Text", True),
         ("application/openmetrics-text;q=0.0,text/plain", False),
+        ("application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;q=0.5, text/plain;q=0.9", False),
+        ("application/openmetrics-text;q=0.5, text/*;q=0.9", False),
+        ("application/openmetrics-text;q=0.5, */*", False),
+        ("application/openmetrics-text;q=0.5, text/plain;q=0.1, */*", True),
+        ("application/openmetrics-text;Q=0.5,text/plain ; q=0.3", True),
+        ("application/openmetrics-text;q=0.5;version=1.0.0,text/plain;q=0.3", True),
+        ("application/openmetrics-text; version=0.0.1, text/plain; version=0.0.4", False),
+        ('application/openmetrics-text; version="1.0.0"; note="a, text/plain; q=1"; q=0.4, text/plain;q=0.3', True),
+        ("application/*", False),
+        ("application/openmetrics-textual", False),
+        # Prometheus 3.
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+            "application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,"
+            "text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+            True,
+        ),
     ],
 )
-def test_openmetrics_is_for_those_who_ask(accept: str | None, wanted: bool) -> None:
+def test_openmetrics_is_for_those_who_ask(accept: str, wanted: bool) -> None:
     assert wants_openmetrics(accept) is wanted

@@ -20,6 +20,7 @@ from pog.front.http1 import Refusal
 from pog.proto.grpcproxy_pb2 import ConnectRequest, HTTPError, Packet
 from pog.tunnel.abilities import ABILITIES_KEY, ERROR_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
 from pog.tunnel.lane import LaneTransport, call_error
+from pog.wire.content_type import message_form
 from pog.wire.encode import message
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _check_headers(headers: dict[str, str]) -> None:
             status_of_http(http_status), f"HTTP status {http_status} instead of gRPC; is SERVER_ADDR a pog server?"
         )
     content_type = headers.get("content-type", "")
-    if content_type not in ("application/grpc", "application/grpc+proto"):
+    if message_form(content_type) not in ("", "proto"):
         raise refused_by_server(
             Status.UNKNOWN, f"{content_type or 'no content type'} instead of gRPC; is SERVER_ADDR a pog server?"
         )

@@ -19,7 +19,7 @@ from pog.errors import ExitUnavailable
 from pog.grpctest import Faults
 from pog.http2.session import Session
 from pog.observe.metrics import Metrics
-from pog.proto.grpcproxy_pb2 import HalfClose, Packet
+from pog.proto.grpcproxy_pb2 import ConnectResponse, HalfClose, Packet
 from tests.client.server import HEAD, Call, Server, serving
 from tests.client.support import SECONDS, SETTINGS, run
 
@@ -105,6 +105,22 @@ def test_bytes_right_behind_the_answer_are_not_lost() -> None:
             assert await received.until(21) == b"a banner in two parts"
             tunnel.abort()
             await received.lost
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/grpc+proto", "Application/GRPC", "application/grpc; charset=utf-8"]
+)
+def test_fronts_may_rewrite_the_content_type_of_an_answer(content_type: str) -> None:
+    async def main() -> None:
+        async with serving() as server, exit_to(server.address) as exit:
+            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            call = await server.call()
+            await call.receive()
+            await call.stream.send_headers([HEAD[0], ("content-type", content_type)])
+            await call.send(Packet(connect_response=ConnectResponse()))
+            (await opening).abort()
 
     run(main())
 
