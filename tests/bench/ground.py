@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+from tests.bench.certificate import Certificate, issue
 from tests.bench.contestants import Contestant, Plan
 from tests.bench.processes import Command, cpu_seconds, read_line, running, settled_bytes, tail
 from tests.bench.programs import BenchError, Programs
+from tests.bench.shapes import Shape
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -49,11 +51,14 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
+    """`certificate` is what fronts speak TLS with."""
+
     near: Side
     far: Side
     programs: Programs
     folder: Path
     origin_port: int
+    certificate: Certificate
 
 
 LOOPBACK = Side((), "127.0.0.1")
@@ -73,7 +78,7 @@ def free_port() -> int:
 @contextlib.contextmanager
 def origin_on(near: Side, far: Side, programs: Programs, folder: Path) -> Iterator[Ground]:
     """Runs the origin on the far side for the time of the block."""
-    ground = Ground(near, far, programs, folder, free_port())
+    ground = Ground(near, far, programs, folder, free_port(), issue(folder))
     listen = "127.0.0.1" if far is LOOPBACK else "0.0.0.0"
     command = Command((*far.prefix, str(programs.origin), f"{listen}:{ground.origin_port}"), {})
     with running(command, folder / "origin.log", pipes=True) as process:
@@ -83,14 +88,16 @@ def origin_on(near: Side, far: Side, programs: Programs, folder: Path) -> Iterat
 
 @dataclass(slots=True)
 class Entrant:
-    """A contestant that runs: load is put on it from the near side, its two processes can be watched."""
+    """A contestant that runs: load is put on it from the near side, its processes can be watched.
+
+    `sides` are those that it has of "server", "front" and "client".
+    """
 
     contestant: Contestant
     ground: Ground
     via: str
     target: str | None
-    client: "Popen[str] | None"
-    server: "Popen[str] | None"
+    sides: "Mapping[str, Popen[str]]"
     problems: dict[str, int] = field(default_factory=dict)
 
     def load(self, mode: str, **options: int) -> Answer:
@@ -124,7 +131,7 @@ class Entrant:
         """Waits until a tunnel echoes a byte; raises StartError when a side ends, or after START_PATIENCE seconds."""
         deadline = time.monotonic() + START_PATIENCE
         while not self.load("wait", seconds=2)["alive"]:
-            ended = [side for side, process in self.sides().items() if process.poll() is not None]
+            ended = [side for side, process in self.sides.items() if process.poll() is not None]
             if ended or time.monotonic() > deadline:
                 why = f"{' and '.join(ended)} ended" if ended else f"no tunnel within {START_PATIENCE} s"
                 said = "".join(f"\n{side}: {text}" for side, log in logs.items() if (text := tail(log)))
@@ -133,32 +140,43 @@ class Entrant:
 
     def cpu(self) -> dict[str, float]:
         """CPU seconds so far, by side."""
-        return {side: cpu_seconds(process.pid) for side, process in self.sides().items()}
+        return {side: cpu_seconds(process.pid) for side, process in self.sides.items()}
+
+    def cpu_since(self, before: Mapping[str, float]) -> dict[str, float]:
+        """CPU seconds since `before`, which cpu() gave."""
+        return {side: used - before[side] for side, used in self.cpu().items()}
 
     def memory(self, least: float = 1.5) -> dict[str, int]:
-        """Resident bytes by side, once they have stopped growing."""
-        return {side: settled_bytes([process.pid], least=least) for side, process in self.sides().items()}
-
-    def sides(self) -> "dict[str, Popen[str]]":
-        both = {"client": self.client, "server": self.server}
-        return {side: process for side, process in both.items() if process is not None}
+        """Resident bytes of client and server, once they have stopped growing. The front's are not the contestant's."""
+        own = {side: process for side, process in self.sides.items() if side != "front"}
+        return {side: settled_bytes([process.pid], least=least) for side, process in own.items()}
 
 
 @contextlib.contextmanager
-def entered(contestant: Contestant, ground: Ground, *, bulk: bool) -> Iterator[Entrant]:
+def entered(contestant: Contestant, shape: Shape, ground: Ground, *, bulk: bool) -> Iterator[Entrant]:
     """Starts a contestant for the time of the block, once a tunnel through it has echoed a byte; raises StartError."""
-    near, far = ground.near, ground.far
-    origin = f"127.0.0.1:{ground.origin_port}"
-    plan = Plan(f"127.0.0.1:{free_port()}", f"{far.address}:{free_port()}", origin, ground.folder, bulk)
-    logs = {side: ground.folder / f"{contestant.name.replace(' ', '-')}-{side}.log" for side in ("client", "server")}
+    near, far, folder = ground.near, ground.far, ground.folder
+    server = f"{far.address}:{free_port()}"
+    plan = Plan(
+        client=f"127.0.0.1:{free_port()}",
+        entry=f"{far.address}:{free_port()}" if shape.front else server,
+        server=server,
+        origin=f"127.0.0.1:{ground.origin_port}",
+        folder=folder,
+        bulk=bulk,
+        tls=ground.certificate if shape.front else None,
+    )
+    makers = {"server": contestant.server, "front": shape.front, "client": contestant.client}
+    sides: dict[str, Popen[str]] = {}
+    logs: dict[str, Path] = {}
     with contextlib.ExitStack() as stack:
-
-        def start(side: Side, command: Command, log: Path) -> "Popen[str]":
-            return stack.enter_context(running(Command((*side.prefix, *command.argv), command.env), log))
-
-        server = start(far, contestant.server(plan), logs["server"]) if contestant.server else None
-        client = start(near, contestant.client(plan), logs["client"]) if contestant.client else None
-        via = plan.client if client else f"{far.address}:{ground.origin_port}"
-        entrant = Entrant(contestant, ground, via, plan.origin if contestant.connect else None, client, server)
+        for side, make in makers.items():
+            if make is not None:
+                command, prefix = make(plan), (near if side == "client" else far).prefix
+                logs[side] = folder / f"{contestant.name}-{shape.name}-{side}.log".replace(" ", "-")
+                placed = Command((*prefix, *command.argv), command.env)
+                sides[side] = stack.enter_context(running(placed, logs[side]))
+        via = plan.client if contestant.client else f"{far.address}:{ground.origin_port}"
+        entrant = Entrant(contestant, ground, via, plan.origin if contestant.connect else None, sides)
         entrant.await_tunnel(logs)
         yield entrant

@@ -1,14 +1,8 @@
-"""What is measured: each measure puts one kind of work on a fresh contestant and returns figures by row.
+"""The work of the measures: each puts one kind on a fresh contestant and returns figures by row key."""
 
-The rows name the floor that the figure of pog has to reach, where there is one.
-"""
-
-import enum
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from tests.bench.ground import Entrant
 
@@ -20,45 +14,15 @@ _PAIRS = 5
 Figures = dict[str, float]
 
 
-class Bound(enum.Enum):
-    AT_LEAST = "≥"
-    AT_MOST = "≤"
-
-
-@dataclass(frozen=True, slots=True)
-class Floor:
-    """A bound for pog's figure; with `of_yardstick`, for its ratio to the yardstick's figure."""
-
-    bound: Bound
-    value: float
-    of_yardstick: bool = False
-
-
-def at_least(value: float) -> Floor:
-    return Floor(Bound.AT_LEAST, value)
-
-
-def at_most(value: float) -> Floor:
-    return Floor(Bound.AT_MOST, value)
-
-
-def share(value: float) -> Floor:
-    return Floor(Bound.AT_LEAST, value, of_yardstick=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    key: str
-    title: str
-    digits: int = 0
-    floor: Floor | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much work: enough for a figure (FULL), or enough to see that everything runs (QUICK)."""
+    """How much work: enough for a figure (FULL), or for a first look and for a machine with other work (QUICK).
+
+    A transfer ends after `bulk` bytes or `seconds`, whichever is first.
+    """
 
     bulk: int
+    seconds: int
     opens: int
     echoes: int
     beside_seconds: int
@@ -67,18 +31,8 @@ class Scale:
     churn: int
 
 
-FULL = Scale(2 * GB, 10_000, 10_000, 5, (1_000, 5_000), GB, 50_000)
-QUICK = Scale(200 * MB, 1_000, 1_000, 2, (200, 1_000), GB, 5_000)
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """`bulk`: contestants are started for long transfers (contestants.Plan)."""
-
-    name: str
-    run: Callable[[Entrant], Figures]
-    rows: tuple[Row, ...]
-    bulk: bool = False
+FULL = Scale(2 * GB, 30, 10_000, 10_000, 5, (1_000, 5_000), GB, 50_000)
+QUICK = Scale(200 * MB, 3, 1_000, 1_000, 2, (200, 1_000), GB, 5_000)
 
 
 def content(scale: Scale, entrant: Entrant) -> Figures:
@@ -88,26 +42,33 @@ def content(scale: Scale, entrant: Entrant) -> Figures:
 
 
 def transfer(way: str, scale: Scale, entrant: Entrant) -> Figures:
-    """One tunnel carries scale.bulk bytes; CPU time is taken from both processes over the same bytes."""
-    entrant.load(way, bytes=scale.bulk // 20)
+    """One tunnel carries scale.bulk bytes; CPU time is taken from every process over the same bytes."""
+    entrant.load(way, bytes=scale.bulk // 20, seconds=scale.seconds)
     before = entrant.cpu()
-    answer = entrant.load(way, bytes=scale.bulk)
+    answer = entrant.load(way, bytes=scale.bulk, seconds=scale.seconds)
     gigabytes = max(answer["bytes"], 1) / GB
-    spent = {f"{way}.cpu.{side}": (used - before[side]) / gigabytes for side, used in entrant.cpu().items()}
+    spent = {f"{way}.cpu.{side}": used / gigabytes for side, used in entrant.cpu_since(before).items()}
     return {way: answer["bytes"] / MB / answer["seconds"], **spent}
 
 
 def many(scale: Scale, entrant: Entrant) -> Figures:
     """16 tunnels share the same number of bytes down; all are open before the clock starts."""
-    answer = entrant.load("down", tunnels=16, bytes=scale.bulk // 16)
+    answer = entrant.load("down", tunnels=16, bytes=scale.bulk // 16, seconds=scale.seconds)
     return {"down16": answer["bytes"] / MB / answer["seconds"]}
 
 
 def opening(scale: Scale, entrant: Entrant) -> Figures:
-    """32 users at a time: connect, CONNECT, one small GET, compare the answer, close; p50 and p99 cover all of it."""
+    """32 users at a time: connect, CONNECT, one small GET, compare the answer, close; p50 and p99 cover all of it.
+
+    CPU time is in microseconds a tunnel.
+    """
     entrant.load("open", count=scale.opens // 10)
+    before = entrant.cpu()
     answer = entrant.load("open", count=scale.opens)
+    tunnels = max(answer["done"], 1)
+    spent = {f"open.cpu.{side}": used / tunnels * 1e6 for side, used in entrant.cpu_since(before).items()}
     return {
+        **spent,
         "open.rate": answer["done"] / answer["seconds"],
         "open.p50": answer["p50_us"] / 1000,
         "open.p99": answer["p99_us"] / 1000,
@@ -191,78 +152,3 @@ def churn(scale: Scale, entrant: Entrant) -> Figures:
     answer = entrant.load("open", count=scale.churn, seconds=300)
     grown = {f"churn.{side}": (now - before[side]) / MB for side, now in entrant.memory().items()}
     return grown | {"churn.failed": answer["failed"]}
-
-
-def _transfer_rows(way: str) -> tuple[Row, ...]:
-    return (
-        Row(way, f"one tunnel {way}, MB/s", 0, share(0.6)),
-        Row(f"{way}.cpu.client", f"CPU s per GB {way}, client", 2, at_most(1.0)),
-        Row(f"{way}.cpu.server", f"CPU s per GB {way}, server", 2, at_most(1.0)),
-    )
-
-
-def measures(scale: Scale) -> tuple[Measure, ...]:
-    few, most = (f"{n:,}" for n in scale.idle)
-    return (
-        Measure(
-            "content",
-            partial(content, scale),
-            (Row("content", "broken transfers of 32, every byte compared", 0, at_most(0)),),
-        ),
-        Measure("down", partial(transfer, "down", scale), _transfer_rows("down"), bulk=True),
-        Measure("up", partial(transfer, "up", scale), _transfer_rows("up"), bulk=True),
-        Measure("down16", partial(many, scale), (Row("down16", "16 tunnels down, MB/s", 0, share(0.5)),), bulk=True),
-        Measure(
-            "open",
-            partial(opening, scale),
-            (
-                Row("open.rate", "tunnels opened per s (+GET)", 0, at_least(2500)),
-                Row("open.failed", f"of {scale.opens:,}: broken", 0, at_most(0)),
-                Row("open.p50", "open + GET p50, ms", 1),
-                Row("open.p99", "open + GET p99, ms", 1),
-            ),
-        ),
-        Measure(
-            "echo",
-            partial(echo, scale),
-            (Row("echo.p50", "echo idle p50, µs", 0, at_most(170)), Row("echo.p99", "echo idle p99, µs")),
-        ),
-        Measure(
-            "beside",
-            partial(beside, scale.beside_seconds, 1),
-            (
-                Row("beside.p50", "echo beside bulk p50, ms", 2, at_most(1)),
-                Row("beside.p99", "echo beside bulk p99, ms", 2, at_most(8)),
-                Row("beside.bulk", "the bulk beside it, MB/s"),
-            ),
-        ),
-        Measure(
-            "neighbours",
-            partial(neighbours, scale),
-            (Row("neighbours", "4 tunnels beside three that stick or break: of their MB/s", 2, at_least(0.9)),),
-        ),
-        Measure(
-            "idle",
-            partial(idle, scale),
-            (
-                Row("idle.few.client", f"idle tunnel of {few}, KiB, client", 1, at_most(16)),
-                Row("idle.few.server", f"idle tunnel of {few}, KiB, server", 1, at_most(16)),
-                Row("idle.most.client", f"idle tunnel of {most}, KiB, client", 1, at_most(16)),
-                Row("idle.most.server", f"idle tunnel of {most}, KiB, server", 1, at_most(16)),
-                Row("alive", f"of {most} tunnels at once: alive", 0, at_least(scale.idle[1])),
-            ),
-        ),
-        Measure(
-            "stop", partial(stopped, "stop", scale), (Row("stop", "reader of 1 GB stops: MB held", 1, at_most(8)),)
-        ),
-        Measure("stuff", partial(stopped, "stuff", scale), (Row("stuff", "destination of 1 GB stops: MB held", 1),)),
-        Measure(
-            "churn",
-            partial(churn, scale),
-            (
-                Row("churn.client", f"growth over {scale.churn:,} tunnels, MB, client", 1),
-                Row("churn.server", f"growth over {scale.churn:,} tunnels, MB, server", 1),
-                Row("churn.failed", f"of {scale.churn:,}: broken", 0, at_most(0)),
-            ),
-        ),
-    )

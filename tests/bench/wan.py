@@ -19,12 +19,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tests.bench.catalogue import Measure
 from tests.bench.ground import Entrant, Ground, Side, origin_on
-from tests.bench.measures import MB, Figures, Floor, Measure, Row, at_most, beside, share
+from tests.bench.measures import MB, Figures, beside
 from tests.bench.processes import end_on_signals, raise_file_limit
 from tests.bench.programs import BenchError, Programs, compile_programs
-from tests.bench.report import Results
-from tests.bench.rounds import conclude, one_round, options, pick, pick_contestants, say
+from tests.bench.report import Section
+from tests.bench.results import Results
+from tests.bench.rounds import About, Arena, conclude, one_round, options, pick, pick_contestants, rounds_of, say
+from tests.bench.rows import Floor, Row, at_most, share
+from tests.bench.shapes import H2C
 
 WAN_VARIABLE = "POG_BENCH_WAN"
 WAN_DEFAULT = "../shared/tools/wan.sh"  # relative to the repository
@@ -153,22 +157,26 @@ def main() -> None:
         "--link", metavar="TEXT", action="append", help='only links with this in the name ("150 ms"); repeatable'
     )
     given = parser.parse_args()
-    work, rounds = (QUICK, 1) if given.quick else (FULL, given.rounds)
+    work = QUICK if given.quick else FULL
     links = [link for link in LINKS if any(text in str(link) for text in given.link or [""])]
     pick(measures_on(FAR_AND_FAST, work), given.only)  # refuses a name that no link has
-    tool, contestants = find_tool(given.wan), pick_contestants(given.contestants)
-    results = Results([contestant.name for contestant in contestants])
+    tool, contestants = find_tool(given.wan), pick_contestants(given)
+    results, about = Results(), About(rounds_of(given), contestants)
+    able = [contestant for contestant in contestants if H2C.name in contestant.shapes]
     with tempfile.TemporaryDirectory(prefix="pog-bench-") as folder:
         programs = compile_programs(Path(folder))
-        for number in range(1, rounds + 1):
-            say(f"round {number} of {rounds}")
+        for number in range(1, about.rounds + 1):
+            say(f"round {number} of {about.rounds}")
             rows: list[Row] = []
             for link in links:
                 chosen = [m for m in measures_on(link, work) if given.only is None or m.name in given.only.split(",")]
                 rows += [row for measure in chosen for row in measure.rows]
                 with ground_on(link, tool, programs, Path(folder)) as ground:
-                    one_round(chosen, contestants, ground, results, label=f"{link}: ")
-    conclude(results, rows, rounds, given.json)
+                    arena = Arena(f"{link}: ", H2C, ground, able, [measure.name for measure in chosen])
+                    one_round(number, chosen, [arena], results)
+    names = [contestant.name for contestant in contestants]
+    rivals = [contestant.name for contestant in contestants if contestant.rival]
+    conclude(results, [Section("over distance, cleartext to the server", rows, names, rivals)], about, given.json)
 
 
 if __name__ == "__main__":
