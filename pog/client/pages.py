@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import pog
 from pog.errors import PogError
 from pog.front.http1 import PageRequest, answer
+from pog.observe.exposition import merged
 from pog.observe.metrics import wants_openmetrics
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 _TEXT = "text/plain; charset=utf-8"
 # How long the server may take for its metrics; Prometheus gives up after 10 s. Seconds.
 _FETCH_TIMEOUT = 5.0
+# What tells the server's series from ours of the same name.
+_OF_THE_SERVER = {"end": "server"}
 
 
 class Origin(Protocol):
@@ -52,33 +55,56 @@ class Pages:
         return answer(200, content_type, body, head_only=head_only)
 
     async def _both_metrics(self, accept: str) -> tuple[bytes, str]:
-        """Ours, and while a tunnel is open the server's behind them; then never as OpenMetrics, which ends with EOF."""
+        """Ours, and while a tunnel is open the server's among them: then always as text, which every server has."""
         if self._server is None:
             return self._metrics.render(wants_openmetrics(accept))
-        body, content_type = self._metrics.render()
         if self._metrics.open_tunnels == 0:
-            return body, content_type
-        return body + await self._server_metrics(self._server), content_type
-
-    async def _server_metrics(self, server: Origin) -> bytes:
+            return self._metrics.render()
         try:
-            async with asyncio.timeout(_FETCH_TIMEOUT):
-                status, body = await server.fetch("/metrics")
-        except TimeoutError:
-            return self._failed("GET", f"nothing within {_FETCH_TIMEOUT:g} s")
-        except PogError as error:
-            return self._failed("GET", str(error))
-        if status // 100 != 2:
-            return self._failed("not_2XX", f"status {status}")
-        if body is None:
-            return self._failed("copy", "the answer broke off")
+            theirs = await _fetched(self._server)
+            ours, content_type = self._metrics.render()
+            page = _merged(ours, theirs)
+        except _Missing as missing:
+            self._metrics.mux_errors(missing.name)
+            log.warning("cannot append the server's metrics: %s", missing)
+            return self._metrics.render()
         self._metrics.mux_errors("ok")
-        return body
+        return page, content_type
 
-    def _failed(self, name: str, reason: str) -> bytes:
-        self._metrics.mux_errors(name)
-        log.warning("cannot append the server's metrics: %s", reason)
-        return b""
+
+class _Missing(Exception):
+    """There are no metrics of the server's; `name` is what the original calls that in its counter."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
+
+
+async def _fetched(server: Origin) -> bytes:
+    """The server's page. Raises _Missing."""
+    try:
+        async with asyncio.timeout(_FETCH_TIMEOUT):
+            status, body = await server.fetch("/metrics")
+    except TimeoutError:
+        raise _Missing("GET", f"nothing within {_FETCH_TIMEOUT:g} s") from None
+    except PogError as error:
+        raise _Missing("GET", str(error)) from error
+    if status // 100 != 2:
+        raise _Missing("not_2XX", f"status {status}")
+    if body is None:
+        raise _Missing("copy", "the answer broke off")
+    return body
+
+
+def _merged(ours: bytes, theirs: bytes) -> bytes:
+    """Raises _Missing when theirs is no page of metrics."""
+    try:
+        page, left_out = merged(ours, theirs, _OF_THE_SERVER)
+    except ValueError as error:
+        raise _Missing("copy", str(error)) from None
+    if left_out:
+        log.warning("of the server's metrics these are of another type than ours: %s", " ".join(left_out))
+    return page
 
 
 _ABOUT = f"""pog {pog.__version__}, client

@@ -71,13 +71,24 @@ def test_other_pages() -> None:
     assert int(fields["content-length"]) > 100
 
 
-def test_the_servers_metrics_come_behind_ours() -> None:
-    server = FakeServer((200, b"server_side 7\n"))
+def test_the_servers_metrics_come_among_ours() -> None:
+    server = FakeServer((200, b"# TYPE build_info gauge\nbuild_info 1\nserver_side 7\n"))
     pages, metrics = make(server)
     _, fields, body = get(pages, "/metrics", accept="application/openmetrics-text")
     assert fields["content-type"].startswith("text/plain")
-    assert body.endswith("server_side 7\n")
+    assert body.endswith('\nserver_side{end="server"} 7\n')
+    assert '\nbuild_info{end="server"} 1\n' in body
+    assert body.count("# TYPE build_info ") == 1
     assert metrics.registry.get_sample_value("server_client_metrics_mux_errors_total", {"name": "ok"}) == 1
+
+
+def test_a_name_of_another_type_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    page = b"# TYPE handshake_duration_seconds gauge\nhandshake_duration_seconds 1\nserver_side 7\n"
+    pages, _ = make(FakeServer((200, page)))
+    body = get(pages, "/metrics")[2]
+    assert 'server_side{end="server"} 7\n' in body
+    assert "\nhandshake_duration_seconds{" not in body
+    assert "of another type than ours: handshake_duration_seconds" in caplog.text
 
 
 def test_without_a_tunnel_the_server_is_not_asked() -> None:
@@ -89,7 +100,15 @@ def test_without_a_tunnel_the_server_is_not_asked() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "name"),
-    [(ExitUnavailable("down"), "GET"), ((404, b"?"), "not_2XX"), ((200, None), "copy"), (None, "GET")],
+    [
+        (ExitUnavailable("down"), "GET"),
+        ((404, b"?"), "not_2XX"),
+        ((200, None), "copy"),
+        ((200, b"<!doctype html>\n"), "copy"),
+        ((200, b"server_side 7\nsecond\n"), "copy"),
+        ((200, b"\xff 1\n"), "copy"),
+        (None, "GET"),
+    ],
 )
 def test_what_can_go_wrong_with_them_is_counted(
     answer: tuple[int, bytes | None] | PogError | None,
@@ -103,6 +122,7 @@ def test_what_can_go_wrong_with_them_is_counted(
         status, _, body = get(pages, "/metrics")
     assert status == 200
     assert "tunnelling_connections_total" in body
+    assert "server_side" not in body
     assert metrics.registry.get_sample_value("server_client_metrics_mux_errors_total", {"name": name}) == 1
     assert "cannot append the server's metrics" in caplog.text
 

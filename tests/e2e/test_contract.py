@@ -154,6 +154,14 @@ def test_the_servers_metrics_behind_the_clients(pair: Pair, origins: Origins) ->
             found = samples(text)
             assert [name for name in found if name.startswith("grpc_io_server")]
             assert [name for name in found if name.startswith("grpc_io_client")]
+            # The same name twice, once from each end, and every line of the page a different series.
+            assert (found["tunnelling_connections_total"], found['tunnelling_connections_total{end="server"}']) == (
+                1,
+                1,
+            )
+            lines = [line.rpartition(" ")[0] for line in text.splitlines()]
+            assert len(lines) == len(set(lines))
+            assert all('end="server"' in name for name in found if name.startswith("grpc_io_server"))
         assert client.metrics()[ok] == 1
 
 

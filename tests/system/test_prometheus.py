@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tests.helpers import pog
 from tests.helpers.origin import Origins, echo, unused_port
 from tests.helpers.process import ROOT, Program
 from tests.helpers.user import Address, connect, get
@@ -96,12 +97,23 @@ def test_both_ends_are_scraped_while_tunnels_are_open(pair: Pair, origins: Origi
 
 @pytest.mark.parametrize("end", ["client", "server"])
 def test_promtool_has_nothing_to_say_about_names_of_ours(pair: Pair, end: str) -> None:
-    page = get(getattr(pair, end).address, "/metrics")[1]
+    check_names(get(getattr(pair, end).address, "/metrics")[1])
+
+
+def check_names(page: str) -> None:
     said = subprocess.run([program("promtool"), "check", "metrics"], input=page, capture_output=True, text=True)
     named = {line.split()[0] for line in (said.stdout + said.stderr).splitlines()}
     assert {name for name in named - ORIGINALS if not name.startswith("grpc_io_")} == set(), said.stderr
     # It did read the page.
     assert "tunnelling_connections_total" in named
+
+
+def test_promtool_reads_a_page_with_both_ends(pair: Pair, origins: Origins) -> None:
+    client = pog.client(pair.server.host_port, {"MUX_SERVER_METRICS": "1"})
+    with client.program, connect(client.address, origins.start(echo).host_port):
+        page = get(client.address, "/metrics")[1]
+    assert 'tunnels_opened_total{end="server"}' in page
+    check_names(page)
 
 
 def test_the_rules(run: Tool) -> None:
