@@ -1,4 +1,4 @@
-"""Fixtures that several folders share: a certificate authority, destinations, and one running pair of both ends."""
+"""The runner of coroutine tests; fixtures of several folders: a certificate authority, destinations, a running pair."""
 
 from __future__ import annotations
 
@@ -7,12 +7,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers import pog
+from tests.helpers import pog, runner
 from tests.helpers.origin import Origins
 from tests.helpers.tls import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "loops(*names): the event loops for a coroutine test: production, asyncio, uvloop"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    runner.parametrize(metafunc)
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Coroutine tests with a fixture of pog.grpctest are run by its plugin, which comes first."""
+    return runner.call(pyfuncitem)
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,9 @@ class Sockets:
     def __init__(self) -> None:
         self._before = _open_sockets().keys()
 
-    def left(self) -> list[str]:
-        """The names of those that are new and are not closed after a moment."""
-        deadline = time.monotonic() + _PATIENCE
+    def left(self, seconds: float = _PATIENCE) -> list[str]:
+        """The names of those that are new and are not closed after so many seconds; blocks until then."""
+        deadline = time.monotonic() + seconds
         pause = 0.001
         while left := [name for inode, name in _open_sockets().items() if inode not in self._before]:
             if time.monotonic() >= deadline:

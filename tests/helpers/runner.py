@@ -1,0 +1,77 @@
+"""How every test that is a coroutine runs: on the loop of production, within a time, and nothing may be left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from pog.grpctest.leftovers import tasks_left
+from pog.grpctest.sockets import Sockets
+from pog.process.run import loop_factory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    import pytest
+
+# Nothing on loopback takes longer, whatever the load.
+SECONDS = 30.0
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop] | None] = {
+    "production": loop_factory(),
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+# A closed socket is gone some passes of the loop later; its peer's, when the kernel has said so.
+_PATIENCE = 2.0
+
+
+def run(test: Coroutine[Any, Any, object], loop: str = "production") -> None:
+    """Runs `test` on a loop of its own; raises what it raises.
+
+    Fails when it takes longer than SECONDS, when it leaves a task or a socket, and when the loop caught an exception
+    that nobody else did.
+    """
+    caught: list[dict[str, Any]] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: caught.append(context))
+        sockets = Sockets()
+        async with asyncio.timeout(SECONDS):
+            await test
+        left = await tasks_left(0.0) + await _sockets_left(sockets)
+        assert not left, "left running: " + "; ".join(left)
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(watched())
+    assert not caught, caught
+
+
+async def _sockets_left(sockets: Sockets) -> list[str]:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            while sockets.left(0.0):  # noqa: ASYNC110  # the system has no event for it
+                await asyncio.sleep(0.001)
+    except TimeoutError:
+        return sockets.left(0.0)
+    return []
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Runs a test once for each loop that its marker `loops` names."""
+    marker = metafunc.definition.get_closest_marker("loops")
+    if marker is not None and inspect.iscoroutinefunction(metafunc.function):
+        metafunc.fixturenames.append("loop_name")
+        metafunc.parametrize("loop_name", marker.args)
+
+
+def call(item: pytest.Function) -> bool | None:
+    """Runs the test if it is a coroutine; None leaves it to pytest."""
+    if not inspect.iscoroutinefunction(item.obj):
+        return None
+    arguments = {name: item.funcargs[name] for name in inspect.signature(item.obj).parameters}
+    run(item.obj(**arguments), str(item.funcargs.get("loop_name", "production")))
+    return True
