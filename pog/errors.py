@@ -3,6 +3,7 @@
     PogError
     +-- SettingsError        a setting is missing or malformed; names the variable or flag
     +-- DialError            the destination was not reached; carries a DialKind
+    +-- LimitReached         this process lacks something; that says nothing about the destination
     +-- AuthError            the credentials do not open this door
     |   +-- AuthBusy             nor were they looked at: too many at a time
     +-- ExitUnavailable      the client cannot reach its server
@@ -46,6 +47,7 @@ class DialKind(enum.Enum):
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
+    LIMIT = "limit"
 
 
 # Replies of SOCKS 5, RFC 1928 section 6.
@@ -88,6 +90,13 @@ ERRORS = {
     DialKind.TIMEOUT: Failure(
         Status.DEADLINE_EXCEEDED, 504, SOCKS5_REP_TTL_EXPIRED, "connection_timeout", "did not answer in time"
     ),
+    DialKind.LIMIT: Failure(
+        Status.RESOURCE_EXHAUSTED,
+        503,
+        SOCKS5_REP_GENERAL_FAILURE,
+        "connection_limit_reached",
+        "was not tried, the server lacks resources",
+    ),
 }
 
 
@@ -105,6 +114,10 @@ class DialError(PogError):
     @property
     def failure(self) -> Failure:
         return ERRORS[self.kind]
+
+
+class LimitReached(PogError):
+    """This process or its system lacks descriptors, threads or memory. That says nothing about the destination."""
 
 
 class AuthError(PogError):

@@ -19,6 +19,7 @@ import pog
 from pog.client.exits.connect import Target, connect
 from pog.errors import CallFailed, ExitUnavailable, ProtocolViolation, status_of_http
 from pog.net.address import join_host_port
+from pog.net.resolve import Resolver
 from pog.proto import gstacks_pb2, healthcheck_pb2
 from pog.tunnel.lane import call_error
 
@@ -88,7 +89,7 @@ async def _calls(settings: ClientSettings, limit: float) -> AsyncIterator[_Calls
 
 async def _connect(target: Target) -> Session:
     try:
-        return await connect(target, _NoPool())
+        return await connect(target, _NoPool(), Resolver())
     except ExitUnavailable as error:
         raise ExitUnavailable(f"{join_host_port(target.host, target.port)}: {error}") from None
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ROOT = Path(__file__).parent.parent.parent
+# The environment of a program for which the names of tests/helpers/site/sitecustomize.py exist.
+NAMES = {"PYTHONPATH": str(Path(__file__).parent / "site")}
 # A cold start on a busy two-core machine stays far below this.
 START_SECONDS = 20.0
 # The longest drain that a test configures, and some more.

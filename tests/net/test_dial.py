@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from pog.errors import DialError, DialKind
 from pog.net.dial import Dialler
 from pog.net.egress import EgressPolicy
+from pog.net.resolve import Resolver
 
 LOOPBACK = EgressPolicy((ipaddress.ip_network("127.0.0.0/8"),))
 
@@ -21,18 +22,15 @@ def dial(
 ) -> Any:
     """Dials, with `names` as all that the resolver knows; returns where the socket leads."""
 
+    def lookup(host: str) -> list[Any]:
+        answers = (names or {}).get(host, [])
+        if isinstance(answers, Exception):
+            raise answers
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 0)) for ip in answers]
+
     async def scenario() -> Any:
-        if names is not None:
-            loop = asyncio.get_running_loop()
-
-            async def resolve(host: str, port: int, **_: Any) -> list[Any]:
-                answers = names.get(host, [])
-                if isinstance(answers, Exception):
-                    raise answers
-                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in answers]
-
-            cast("Any", loop).getaddrinfo = resolve
-        transport = (await Dialler(policy, timeout).dial(host_port)).transport
+        resolver = Resolver() if names is None else Resolver(lookup)
+        transport = (await Dialler(policy, timeout, resolver).dial(host_port)).transport
         assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         transport.abort()
         await asyncio.sleep(0)

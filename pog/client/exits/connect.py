@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import aiohappyeyeballs
-
-from pog.errors import ExitUnavailable
+from pog.errors import ExitUnavailable, LimitReached
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
 from pog.net.address import parse_host_port
+from pog.net.connect import connect_socket, strerror
 
 if TYPE_CHECKING:
-    from pog.config.settings import ClientSettings
+    import socket
 
-# RFC 8305 section 8: the recommended Connection Attempt Delay, seconds.
-_ATTEMPT_DELAY = 0.25
+    from pog.config.settings import ClientSettings
+    from pog.net.resolve import Resolver
 
 # A connection that was silent is probed with the next request; after a laptop's sleep it is dead, and somebody waits
 # for the page. Seconds.
@@ -90,28 +87,29 @@ class Watch(Protocol):
         """It is gone."""
 
 
-async def connect(target: Target, watch: Watch) -> Session:
+async def connect(target: Target, watch: Watch, resolver: Resolver) -> Session:
     """A connection whose server has sent its SETTINGS. Raises ExitUnavailable, whose text says what failed.
 
     Only the SETTINGS prove that the other side speaks HTTP/2, and they tell how many streams it takes.
     """
     try:
         async with asyncio.timeout(target.timeout):
-            return await _start_session(target, await _dial(target), watch)
+            return await _start_session(target, await _dial(target, resolver), watch)
     except TimeoutError:
         raise ExitUnavailable(f"no connection within {target.timeout:g} s") from None
 
 
-async def _dial(target: Target) -> socket.socket:
-    loop = asyncio.get_running_loop()
+async def _dial(target: Target, resolver: Resolver) -> socket.socket:
     try:
-        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        found = await resolver.resolve(target.host, target.port)
+    except LimitReached as error:
+        raise ExitUnavailable(f"{target.host} cannot be looked up: {error}") from None
     except (OSError, UnicodeError) as error:
-        raise ExitUnavailable(f"{target.host} has no address: {_said(error)}") from None
+        raise ExitUnavailable(f"{target.host} has no address: {strerror(error)}") from None
     try:
-        return await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=_ATTEMPT_DELAY, interleave=1)
-    except (OSError, RuntimeError) as error:  # RuntimeError: several attempts failed in several ways
-        raise ExitUnavailable(_said(error)) from None
+        return await connect_socket(found)
+    except OSError as error:
+        raise ExitUnavailable(strerror(error)) from None
 
 
 async def _start_session(target: Target, sock: socket.socket, watch: Watch) -> Session:
@@ -138,7 +136,7 @@ async def _start_session(target: Target, sock: socket.socket, watch: Watch) -> S
     except ssl.SSLCertVerificationError as error:
         raise ExitUnavailable(f"the server's certificate is not good for {name}: {error.verify_message}") from None
     except OSError as error:
-        raise ExitUnavailable(f"no TLS with the server: {_said(error)}") from None
+        raise ExitUnavailable(f"no TLS with the server: {strerror(error)}") from None
     try:
         await asyncio.wait((settings_received, started.closed), return_when=asyncio.FIRST_COMPLETED)
     except BaseException:
@@ -147,10 +145,3 @@ async def _start_session(target: Target, sock: socket.socket, watch: Watch) -> S
     if started.closed.done():
         raise ExitUnavailable(f"the server does not speak HTTP/2 here: {started.closed.result()}")
     return started
-
-
-def _said(error: Exception) -> str:
-    """The system's words; asyncio's own for a failed connection are not them."""
-    if isinstance(error, OSError) and not isinstance(error, socket.gaierror | ssl.SSLError) and error.errno:
-        return os.strerror(error.errno)
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -14,6 +14,7 @@ from pog.client.exits.connect import Target, connect
 from pog.client.exits.opening import Opening
 from pog.client.exits.pool import Limits, Pool
 from pog.errors import ExitUnavailable, PogError, TunnelError
+from pog.net.resolve import Resolver
 
 if TYPE_CHECKING:
     from pog.client.exits.opening import Done, Result
@@ -33,6 +34,7 @@ class Exit:
     def __init__(self, settings: ClientSettings, metrics: Metrics) -> None:
         self._metrics = metrics
         self._target = Target.of(settings)
+        self._resolver = Resolver()
         login = settings.pog_auth
         self._headers = request_headers(
             scheme=self._target.scheme,
@@ -52,7 +54,7 @@ class Exit:
     async def _dial(self) -> Session:
         began = time.perf_counter()
         try:
-            session = await connect(self._target, self._pool)
+            session = await connect(self._target, self._pool, self._resolver)
         except ExitUnavailable:
             self._metrics.server_dialled(ok=False, seconds=time.perf_counter() - began)
             raise
