@@ -36,11 +36,11 @@ async def _with_signals(main: Callable[[asyncio.Event], Coroutine[object, object
     loop, shutdown = asyncio.get_running_loop(), asyncio.Event()
 
     def end(number: signal.Signals) -> None:
-        log.info("%s: ending; once more exits now", number.name)
         for each in ENDING:
             # From here on not through the loop, which may be what is stuck.
             loop.remove_signal_handler(each)
             signal.signal(each, lambda again, _frame: _exit_now(again))
+        log.info("%s: ending; once more exits now", number.name)
         shutdown.set()
 
     for each in ENDING:

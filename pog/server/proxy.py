@@ -53,6 +53,8 @@ class HTTPProxy(HTTPProxyBase):
         self._log = log
         self.draining = False
         self.live: set[Relay] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._stopped = False
         self._calls = 0
         self._no_calls = asyncio.Event()
         self._no_calls.set()
@@ -62,7 +64,10 @@ class HTTPProxy(HTTPProxyBase):
         await self._no_calls.wait()
 
     def stop(self) -> None:
-        """Ends every open tunnel with UNAVAILABLE."""
+        """Ends every tunnel with UNAVAILABLE, open or not yet."""
+        self._stopped = True
+        for task in self._opening:
+            task.cancel()
         for relay in list(self.live):
             relay.stop(Reason.STOPPED)
 
@@ -79,16 +84,24 @@ class HTTPProxy(HTTPProxyBase):
     async def _run(self, stream: Call) -> None:
         visit = _visit(stream, current_user.get())
         self._metrics.handshake_began()
+        task = asyncio.current_task()
+        assert task is not None
+        self._opening.add(task)
         try:
             visit.host_port = await self._requested(stream)
             destination = await self._connect(stream, visit)
         except GRPCError as error:
             self._refused(visit, error.status, error.message)
             raise
-        except (asyncio.CancelledError, StreamTerminatedError):
+        except (asyncio.CancelledError, StreamTerminatedError) as error:
+            if self._stopped and isinstance(error, asyncio.CancelledError) and not task.uncancel():
+                stopped = GRPCError(*_ENDINGS[Reason.STOPPED])
+                self._refused(visit, stopped.status, stopped.message)
+                raise stopped from None
             self._refused(visit, Status.CANCELLED, "the client gave up")
             raise
         finally:
+            self._opening.discard(task)
             self._metrics.handshake_ended()
         visit.opened_after = time.perf_counter() - visit.began
         self._metrics.handshake_seconds.observe(visit.opened_after)
