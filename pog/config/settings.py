@@ -133,7 +133,8 @@ class ServerSettings(CommonSettings, Guarded):
         "EGRESS_ALLOW",
         parsers.NETWORKS,
         (),
-        "Networks to connect to although they are loopback, link-local, unspecified or multicast.",
+        "Networks to connect to although they are loopback, link-local, unspecified or multicast; cloud metadata "
+        "only by its own address.",
     )
     dial_timeout: float = setting(
         "--dial-timeout",

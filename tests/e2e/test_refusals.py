@@ -74,6 +74,16 @@ def test_destinations_that_are_refused_unless_allowed(guarded: Pair, host: str) 
     assert "EGRESS_ALLOW" in text
 
 
+@pytest.mark.parametrize("host", ["[fd20:ce::254]", "[fd00:ec2::254]", "100.100.100.200", "169.254.169.254"])
+def test_cloud_metadata_is_refused_although_its_network_is_allowed(host: str) -> None:
+    server = pog.server({"EGRESS_ALLOW": "fd00::/8,100.64.0.0/10,169.254.0.0/16"})
+    with server.program:
+        client = pog.client(server.host_port)
+        with client.program:
+            text = check_refusal(connect(client.address, f"{host}:80"), 403, "destination_ip_prohibited")
+            assert f"is a cloud metadata address (EGRESS_ALLOW={host.strip('[]')} on the server" in text
+
+
 @pytest.mark.parametrize(
     "target", ["nonsense", "host:", ":443", "host:0", "host:65536", "host:http", "::1:443", "[::1:443", "a b:443"]
 )
