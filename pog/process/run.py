@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("pog")
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
+# Descriptors are C ints.
+_MOST_DESCRIPTORS = 2**31
 
 
 def run(
@@ -62,17 +64,35 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def raise_descriptor_limit() -> None:
-    """A tunnel takes a descriptor or two, and the usual soft limit is 1024: take what the hard limit gives."""
+    """A tunnel takes a descriptor or two, and the usual soft limit is 1024: take the most that the system grants.
+
+    That is the hard limit, or less: macOS says «unlimited» and takes 10,240 or what kern.maxfilesperproc says.
+    """
     try:
         import resource
     except ImportError:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
+    if soft in (hard, resource.RLIM_INFINITY):
+        return
+
+    def grants(limit: int) -> bool:
         try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (ValueError, OSError) as error:
-            log.debug("the limit of %d descriptors stays: %s", soft, error)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        except (ValueError, OSError):
+            return False
+        return True
+
+    if grants(hard):
+        return
+    granted, refused = soft, _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
+    while refused - granted > 1:
+        middle = (granted + refused) // 2
+        if grants(middle):
+            granted = middle
+        else:
+            refused = middle
+    log.debug("%d descriptors at most, although the hard limit is %d", granted, hard)
 
 
 def set_up_logging(level: str, style: str = "line") -> None:

@@ -86,6 +86,38 @@ def test_the_soft_limit_of_descriptors_is_raised_to_the_hard_one() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+INFINITY = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "kernel", "expected"),
+    [
+        pytest.param(256, INFINITY, 10_240, 10_240, id="macOS, unlimited"),
+        pytest.param(256, INFINITY, 122_880, 122_880, id="a newer macOS"),
+        pytest.param(1024, 1_048_576, 65_535, 65_535, id="a hard limit above the kernel's"),
+        pytest.param(1024, 4096, 1_048_576, 4096, id="the hard limit"),
+        pytest.param(1024, 1025, 1024, 1024, id="nothing more"),
+        pytest.param(4096, 4096, 4096, 4096, id="nothing to do"),
+        pytest.param(INFINITY, INFINITY, 10_240, INFINITY, id="unlimited"),
+    ],
+)
+def test_the_most_descriptors_that_the_system_grants(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, kernel: int, expected: int
+) -> None:
+    limits = soft, hard
+
+    def set_limit(_: int, wanted: tuple[int, int]) -> None:
+        nonlocal limits
+        if not 0 <= wanted[0] <= kernel:
+            raise ValueError("current limit exceeds maximum limit")
+        limits = wanted
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+    process.raise_descriptor_limit()
+    assert limits == (expected, hard)
+
+
 def test_libraries_never_log_what_they_decode(capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
