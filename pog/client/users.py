@@ -88,9 +88,9 @@ class Users:
             self._empty.set()
 
     def check_room(self) -> None:
-        """Raises TunnelRefused when there are as many connections as there may be tunnels."""
-        if len(self._connections) > self.settings.max_tunnels:
-            text = f"{self.settings.max_tunnels} tunnels are open, the limit (MAX_TUNNELS)"
+        """Raises TunnelRefused when there are as many tunnels as there may be; the one that asks counts already."""
+        if self.metrics.open_tunnels + self.metrics.opening_tunnels > self.settings.max_tunnels:
+            text = f"{self.settings.max_tunnels} tunnels are open or being opened, the limit (MAX_TUNNELS)"
             raise TunnelRefused(Status.RESOURCE_EXHAUSTED, Refusal(503, text, "connection_limit_reached"))
 
     async def drain(self, seconds: float) -> int:

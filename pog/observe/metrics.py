@@ -147,6 +147,10 @@ class Metrics:
     def open_tunnels(self) -> int:
         return len(self._tunnels.live)
 
+    @property
+    def opening_tunnels(self) -> int:
+        return self._tunnels.opening
+
     def handshake_began(self) -> None:
         """To be followed by `handshake_ended`."""
         self._tunnels.opening += 1
