@@ -12,7 +12,7 @@ from pog.http2.config import SessionConfig
 from pog.http2.session import Session
 from tests.http2 import factory
 from tests.http2.factory import REQUEST, RESPONSE, TRAILERS
-from tests.http2.memory import Sessions, Taker, Wire, connect, run, settle, until
+from tests.http2.memory import Sessions, Taker, Wire, connect, settle, until
 
 if TYPE_CHECKING:
     from pog.http2.stream import Stream
@@ -39,549 +39,456 @@ async def answer(request: Stream) -> None:
 # Many streams
 
 
-def test_a_new_stream_does_not_wait_behind_a_download_that_the_network_cannot_take() -> None:
-    async def test() -> None:
-        sessions = Sessions()
-        bulk, bulk_request = await sessions.call(REQUEST)
-        bulk_taker = Taker(bulk)
-        quick, quick_request = await sessions.call(REQUEST)
-        taker = Taker(quick)
-        for request in (bulk_request, quick_request):
-            await request.send_headers(RESPONSE)
-        await settle()
-        sessions.down.blocked = True
-        while not sessions.down.full:
-            put(bulk_request, bytes(64 * KIB))
-            await asyncio.sleep(0)
-        for _ in range(4):
-            put(bulk_request, bytes(64 * KIB))
-        put(quick_request, b"now")
-        assert sessions.down.get_write_buffer_size() <= sessions.down.high + 130 * KIB
-        assert sessions.server.streams[1].queue.size >= 128 * KIB
-        sessions.down.unblock()
-        # What the transport had goes first, then the keystroke, then the rest of the download.
-        await until(lambda: taker.data == b"now")
-        assert len(bulk_taker.data) <= sessions.down.high + 256 * KIB
-
-    run(test)
+async def test_a_new_stream_does_not_wait_behind_a_download_that_the_network_cannot_take() -> None:
+    sessions = Sessions()
+    bulk, bulk_request = await sessions.call(REQUEST)
+    bulk_taker = Taker(bulk)
+    quick, quick_request = await sessions.call(REQUEST)
+    taker = Taker(quick)
+    for request in (bulk_request, quick_request):
+        await request.send_headers(RESPONSE)
+    await settle()
+    sessions.down.blocked = True
+    while not sessions.down.full:
+        put(bulk_request, bytes(64 * KIB))
+        await asyncio.sleep(0)
+    for _ in range(4):
+        put(bulk_request, bytes(64 * KIB))
+    put(quick_request, b"now")
+    assert sessions.down.get_write_buffer_size() <= sessions.down.high + 130 * KIB
+    assert sessions.server.streams[1].queue.size >= 128 * KIB
+    sessions.down.unblock()
+    # What the transport had goes first, then the keystroke, then the rest of the download.
+    await until(lambda: taker.data == b"now")
+    assert len(bulk_taker.data) <= sessions.down.high + 256 * KIB
 
 
-def test_a_hundred_streams_at_once_each_in_order() -> None:
-    async def test() -> None:
-        sessions = Sessions()
-        calls = [await sessions.call(REQUEST) for _ in range(100)]
-        takers = [Taker(request) for _, request in calls]
-        for step in range(20):
-            for number, (stream, _) in enumerate(calls):
-                put(stream, f"{number}/{step} ".encode() * 100)
-        for stream, _ in calls:
-            stream.write_eof()
-        await until(lambda: all("ended" in taker.calls for taker in takers))
-        for number, taker in enumerate(takers):
-            assert taker.data == b"".join(f"{number}/{step} ".encode() * 100 for step in range(20))
-
-    run(test)
+async def test_a_hundred_streams_at_once_each_in_order() -> None:
+    sessions = Sessions()
+    calls = [await sessions.call(REQUEST) for _ in range(100)]
+    takers = [Taker(request) for _, request in calls]
+    for step in range(20):
+        for number, (stream, _) in enumerate(calls):
+            put(stream, f"{number}/{step} ".encode() * 100)
+    for stream, _ in calls:
+        stream.write_eof()
+    await until(lambda: all("ended" in taker.calls for taker in takers))
+    for number, taker in enumerate(takers):
+        assert taker.data == b"".join(f"{number}/{step} ".encode() * 100 for step in range(20))
 
 
-def test_one_reset_one_silent_reader_and_the_others_go_on() -> None:
-    async def test() -> None:
-        small = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
-        sessions = Sessions(server=small)
-        calls = [await sessions.call(REQUEST) for _ in range(10)]
-        takers = [Taker(request, stop_after=1 if number == 0 else None) for number, (_, request) in enumerate(calls)]
-        for stream, _ in calls:
-            put(stream, bytes(300 * KIB))
-        calls[1][0].reset_nowait()
-        await until(lambda: all(len(taker.data) == 300 * KIB for taker in takers[2:]))
-        assert calls[0][1].held <= 64 * KIB
-        new, new_request = await sessions.call(REQUEST)
-        await answer(new_request)
-        assert await new.recv_trailers() == TRAILERS
-
-    run(test)
+async def test_one_reset_one_silent_reader_and_the_others_go_on() -> None:
+    small = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
+    sessions = Sessions(server=small)
+    calls = [await sessions.call(REQUEST) for _ in range(10)]
+    takers = [Taker(request, stop_after=1 if number == 0 else None) for number, (_, request) in enumerate(calls)]
+    for stream, _ in calls:
+        put(stream, bytes(300 * KIB))
+    calls[1][0].reset_nowait()
+    await until(lambda: all(len(taker.data) == 300 * KIB for taker in takers[2:]))
+    assert calls[0][1].held <= 64 * KIB
+    new, new_request = await sessions.call(REQUEST)
+    await answer(new_request)
+    assert await new.recv_trailers() == TRAILERS
 
 
-def test_output_of_one_piece_of_input_is_written_at_once() -> None:
-    async def test() -> None:
-        sessions = Sessions()
-        for _ in range(20):
-            sessions.client.open_stream(REQUEST)
-        await until(lambda: len(sessions.requests) == 20)
-
-        def answer_all(stream: Stream) -> None:
-            for request in sessions.requests:
-                sessions.server.send_headers(request, RESPONSE, end_stream=False)
-                put(request, b"data")
-
-        sessions.server._on_request = answer_all
-        before = sessions.down.written
+async def test_output_of_one_piece_of_input_is_written_at_once() -> None:
+    sessions = Sessions()
+    for _ in range(20):
         sessions.client.open_stream(REQUEST)
-        await until(lambda: sessions.down.written > before)
-        await settle()
-        assert sessions.down.written == before + 1
+    await until(lambda: len(sessions.requests) == 20)
 
-    run(test)
+    def answer_all(stream: Stream) -> None:
+        for request in sessions.requests:
+            sessions.server.send_headers(request, RESPONSE, end_stream=False)
+            put(request, b"data")
 
-
-def test_what_several_streams_say_in_one_pass_is_joined_but_not_without_end() -> None:
-    async def test() -> None:
-        sessions = Sessions()
-        calls = [await sessions.call(REQUEST) for _ in range(20)]
-        await settle()
-        before = sessions.up.written
-        for stream, _ in calls[:5]:
-            put(stream, b"few")
-        assert sessions.up.written == before
-        await settle()
-        assert sessions.up.written == before + 1
-        for stream, _ in calls:
-            put(stream, b"many")
-        assert sessions.up.written == before + 3  # twice eight; four wait for the next pass
-        await settle()
-        assert sessions.up.written == before + 4
-
-    run(test)
+    sessions.server._on_request = answer_all
+    before = sessions.down.written
+    sessions.client.open_stream(REQUEST)
+    await until(lambda: sessions.down.written > before)
+    await settle()
+    assert sessions.down.written == before + 1
 
 
-def test_after_much_input_the_other_sockets_are_read_first() -> None:
-    async def test() -> None:
-        sessions = Sessions()
-        stream, request = await sessions.call(REQUEST)
-        Taker(request)
-        await settle()
-        stopped = []
-        sessions.down.pause_reading = lambda: stopped.append("stop")  # type: ignore[method-assign]
-        sessions.down.resume_reading = lambda: stopped.append("read")  # type: ignore[method-assign]
-        put(stream, b"little")
-        await settle()
-        assert stopped == []
-        put(stream, bytes(100 * KIB))
-        await settle()
-        assert stopped == ["stop", "read"]
+async def test_what_several_streams_say_in_one_pass_is_joined_but_not_without_end() -> None:
+    sessions = Sessions()
+    calls = [await sessions.call(REQUEST) for _ in range(20)]
+    await settle()
+    before = sessions.up.written
+    for stream, _ in calls[:5]:
+        put(stream, b"few")
+    assert sessions.up.written == before
+    await settle()
+    assert sessions.up.written == before + 1
+    for stream, _ in calls:
+        put(stream, b"many")
+    assert sessions.up.written == before + 3  # twice eight; four wait for the next pass
+    await settle()
+    assert sessions.up.written == before + 4
 
-    run(test)
+
+async def test_after_much_input_the_other_sockets_are_read_first() -> None:
+    sessions = Sessions()
+    stream, request = await sessions.call(REQUEST)
+    Taker(request)
+    await settle()
+    stopped = []
+    sessions.down.pause_reading = lambda: stopped.append("stop")  # type: ignore[method-assign]
+    sessions.down.resume_reading = lambda: stopped.append("read")  # type: ignore[method-assign]
+    put(stream, b"little")
+    await settle()
+    assert stopped == []
+    put(stream, bytes(100 * KIB))
+    await settle()
+    assert stopped == ["stop", "read"]
 
 
 # How many streams
 
 
-def test_a_full_connection_says_so_and_has_room_again() -> None:
-    async def test() -> None:
-        ended: list[Session] = []
-        sessions = Sessions(server=SessionConfig(max_concurrent_streams=2))
-        sessions.client._on_stream_end = ended.append
-        await settle()
-        assert sessions.client.capacity == 2
-        first, first_request = await sessions.call(REQUEST)
-        await sessions.call(REQUEST)
-        with pytest.raises(StreamsExhausted):
-            sessions.client.open_stream(REQUEST)
-        ended.clear()
-        await answer(first_request)
-        await first.recv_trailers()
-        assert ended == [sessions.client]
-        assert sessions.client.capacity == 1
-
-    run(test)
+async def test_a_full_connection_says_so_and_has_room_again() -> None:
+    ended: list[Session] = []
+    sessions = Sessions(server=SessionConfig(max_concurrent_streams=2))
+    sessions.client._on_stream_end = ended.append
+    await settle()
+    assert sessions.client.capacity == 2
+    first, first_request = await sessions.call(REQUEST)
+    await sessions.call(REQUEST)
+    with pytest.raises(StreamsExhausted):
+        sessions.client.open_stream(REQUEST)
+    ended.clear()
+    await answer(first_request)
+    await first.recv_trailers()
+    assert ended == [sessions.client]
+    assert sessions.client.capacity == 1
 
 
-def test_before_the_peers_settings_a_hundred_streams_may_be_opened() -> None:
-    async def test() -> None:
-        session = Session(client=True)
-        with pytest.raises(ConnectionLost):
-            session.open_stream(REQUEST)
-        session.connection_made(Wire())
-        for _ in range(100):
-            session.open_stream(REQUEST)
-        assert session.capacity == 0
-        session.feed(factory.settings())
-        assert session.capacity > 0
-        session.abort("test")
-
-    run(test)
+async def test_before_the_peers_settings_a_hundred_streams_may_be_opened() -> None:
+    session = Session(client=True)
+    with pytest.raises(ConnectionLost):
+        session.open_stream(REQUEST)
+    session.connection_made(Wire())
+    for _ in range(100):
+        session.open_stream(REQUEST)
+    assert session.capacity == 0
+    session.feed(factory.settings())
+    assert session.capacity > 0
+    session.abort("test")
 
 
 # Ends
 
 
-def test_a_draining_server_lets_calls_finish_and_closes_with_the_last() -> None:
-    async def test() -> None:
-        draining: list[Session] = []
+async def test_a_draining_server_lets_calls_finish_and_closes_with_the_last() -> None:
+    draining: list[Session] = []
+    sessions = Sessions()
+    sessions.client._on_draining = draining.append
+    stream, request = await sessions.call(REQUEST)
+    sessions.server.drain()
+    late = sessions.client.open_stream(REQUEST)
+    await until(lambda: len(sessions.requests) == 2)
+    assert draining == [sessions.client]
+    assert sessions.client.capacity == 0
+    with pytest.raises(StreamsExhausted):
+        sessions.client.open_stream(REQUEST)
+    for each in sessions.requests:
+        put(each, b"still here") if each.queue.ends else await each.send_headers(RESPONSE)
+        put(each, b"still here")
+        await each.send_headers(TRAILERS, end_stream=True)
+    assert await stream.recv_data(10) == await late.recv_data(10) == b"still here"
+    assert await stream.recv_trailers() == TRAILERS
+    await sessions.client.closed
+    assert await sessions.server.closed == "drained"
+    assert stream.error is None
+    assert sessions.server.stats.goaways_sent == {ErrorCodes.NO_ERROR: 2}
+
+
+async def test_a_stream_after_the_last_goaway_is_refused() -> None:
+    sessions = Sessions()
+    await sessions.call(REQUEST)
+    sessions.server.drain()
+    await settle()
+    sessions.client.draining = False
+    stream = sessions.client.open_stream(REQUEST)
+    await until(lambda: stream.error is not None)
+    assert isinstance(stream.error, TunnelReset)
+    assert stream.error.code == ErrorCodes.REFUSED_STREAM
+    assert len(sessions.requests) == 1
+
+
+async def test_a_draining_client_closes_with_its_last_stream() -> None:
+    closed: list[str] = []
+    sessions = Sessions()
+    sessions.client._on_closed = lambda _, reason: closed.append(reason)
+    stream, request = await sessions.call(REQUEST)
+    sessions.client.drain()
+    await settle()
+    assert not sessions.client.closed.done()
+    await answer(request)
+    await stream.recv_trailers()
+    await sessions.client.closed
+    await sessions.server.closed
+    assert closed == ["drained"]
+
+
+async def test_an_idle_connection_that_drains_closes_at_once() -> None:
+    for side in ("client", "server"):
         sessions = Sessions()
-        sessions.client._on_draining = draining.append
-        stream, request = await sessions.call(REQUEST)
-        sessions.server.drain()
-        late = sessions.client.open_stream(REQUEST)
-        await until(lambda: len(sessions.requests) == 2)
-        assert draining == [sessions.client]
-        assert sessions.client.capacity == 0
-        with pytest.raises(StreamsExhausted):
-            sessions.client.open_stream(REQUEST)
-        for each in sessions.requests:
-            put(each, b"still here") if each.queue.ends else await each.send_headers(RESPONSE)
-            put(each, b"still here")
-            await each.send_headers(TRAILERS, end_stream=True)
-        assert await stream.recv_data(10) == await late.recv_data(10) == b"still here"
-        assert await stream.recv_trailers() == TRAILERS
-        await sessions.client.closed
-        assert await sessions.server.closed == "drained"
-        assert stream.error is None
-        assert sessions.server.stats.goaways_sent == {ErrorCodes.NO_ERROR: 2}
-
-    run(test)
-
-
-def test_a_stream_after_the_last_goaway_is_refused() -> None:
-    async def test() -> None:
-        sessions = Sessions()
-        await sessions.call(REQUEST)
-        sessions.server.drain()
         await settle()
-        sessions.client.draining = False
-        stream = sessions.client.open_stream(REQUEST)
-        await until(lambda: stream.error is not None)
-        assert isinstance(stream.error, TunnelReset)
-        assert stream.error.code == ErrorCodes.REFUSED_STREAM
-        assert len(sessions.requests) == 1
-
-    run(test)
-
-
-def test_a_draining_client_closes_with_its_last_stream() -> None:
-    async def test() -> None:
-        closed: list[str] = []
-        sessions = Sessions()
-        sessions.client._on_closed = lambda _, reason: closed.append(reason)
-        stream, request = await sessions.call(REQUEST)
-        sessions.client.drain()
-        await settle()
-        assert not sessions.client.closed.done()
-        await answer(request)
-        await stream.recv_trailers()
+        getattr(sessions, side).drain()
         await sessions.client.closed
         await sessions.server.closed
-        assert closed == ["drained"]
-
-    run(test)
 
 
-def test_an_idle_connection_that_drains_closes_at_once() -> None:
-    async def test() -> None:
-        for side in ("client", "server"):
-            sessions = Sessions()
-            await settle()
-            getattr(sessions, side).drain()
-            await sessions.client.closed
-            await sessions.server.closed
-
-    run(test)
-
-
-def test_a_lost_connection_breaks_every_stream_with_its_reason() -> None:
-    async def test() -> None:
-        sessions = Sessions()
-        calls = [await sessions.call(REQUEST) for _ in range(3)]
-        takers = [Taker(stream) for stream, _ in calls]
-        sessions.server.abort("test")
-        await until(lambda: all(taker.error is not None for taker in takers))
-        assert str(takers[0].error) == "connection lost: reset by peer"
-        assert str(calls[0][1].error) == "connection lost: test"
-        assert await sessions.server.closed == "test"
-        assert sessions.client.is_closing()
-        assert sessions.client.capacity == 0
-        with pytest.raises(ConnectionLost):
-            sessions.client.open_stream(REQUEST)
-
-    run(test)
+async def test_a_lost_connection_breaks_every_stream_with_its_reason() -> None:
+    sessions = Sessions()
+    calls = [await sessions.call(REQUEST) for _ in range(3)]
+    takers = [Taker(stream) for stream, _ in calls]
+    sessions.server.abort("test")
+    await until(lambda: all(taker.error is not None for taker in takers))
+    assert str(takers[0].error) == "connection lost: reset by peer"
+    assert str(calls[0][1].error) == "connection lost: test"
+    assert await sessions.server.closed == "test"
+    assert sessions.client.is_closing()
+    assert sessions.client.capacity == 0
+    with pytest.raises(ConnectionLost):
+        sessions.client.open_stream(REQUEST)
 
 
-def test_a_peer_that_breaks_the_protocol_is_told_and_left() -> None:
-    async def test() -> None:
-        sessions = Sessions()
-        stream, request = await sessions.call(REQUEST)
-        taker = Taker(request)
-        sessions.up.write(factory.data(0, b"nonsense"))
-        await until(lambda: taker.error is not None)
-        assert isinstance(taker.error, ConnectionLost)
-        assert "protocol" in taker.error.reason
-        await sessions.client.closed
-        assert stream.error is not None
-        assert sessions.client.stats.goaways_received == {ErrorCodes.PROTOCOL_ERROR: 1}
-        assert sessions.server.stats.goaways_sent == {ErrorCodes.PROTOCOL_ERROR: 1}
-
-    run(test)
+async def test_a_peer_that_breaks_the_protocol_is_told_and_left() -> None:
+    sessions = Sessions()
+    stream, request = await sessions.call(REQUEST)
+    taker = Taker(request)
+    sessions.up.write(factory.data(0, b"nonsense"))
+    await until(lambda: taker.error is not None)
+    assert isinstance(taker.error, ConnectionLost)
+    assert "protocol" in taker.error.reason
+    await sessions.client.closed
+    assert stream.error is not None
+    assert sessions.client.stats.goaways_received == {ErrorCodes.PROTOCOL_ERROR: 1}
+    assert sessions.server.stats.goaways_sent == {ErrorCodes.PROTOCOL_ERROR: 1}
 
 
-def test_a_goaway_with_an_error_does_not_end_what_goes_on() -> None:
-    async def test() -> None:
-        sessions = Sessions()
-        stream, request = await sessions.call(REQUEST)
-        sessions.down.write(frames.goaway(1, ErrorCodes.ENHANCE_YOUR_CALM, b"too_many_pings"))
-        await settle()
-        assert sessions.client.draining
-        await answer(request)
-        assert await stream.recv_trailers() == TRAILERS
-
-    run(test)
+async def test_a_goaway_with_an_error_does_not_end_what_goes_on() -> None:
+    sessions = Sessions()
+    stream, request = await sessions.call(REQUEST)
+    sessions.down.write(frames.goaway(1, ErrorCodes.ENHANCE_YOUR_CALM, b"too_many_pings"))
+    await settle()
+    assert sessions.client.draining
+    await answer(request)
+    assert await stream.recv_trailers() == TRAILERS
 
 
 # Silence
 
 
-def test_silence_ends_a_connection_that_is_in_use() -> None:
-    async def test() -> None:
-        sessions = Sessions(client=SessionConfig(keepalive=0.05, keepalive_timeout=0.05))
-        stream, _ = await sessions.call(REQUEST)
-        taker = Taker(stream)
-        sessions.down.blocked = True
-        reason = await sessions.client.closed
-        assert "no answer to a probe" in reason
-        assert taker.error is not None
-
-    run(test)
+async def test_silence_ends_a_connection_that_is_in_use() -> None:
+    sessions = Sessions(client=SessionConfig(keepalive=0.05, keepalive_timeout=0.05))
+    stream, _ = await sessions.call(REQUEST)
+    taker = Taker(stream)
+    sessions.down.blocked = True
+    reason = await sessions.client.closed
+    assert "no answer to a probe" in reason
+    assert taker.error is not None
 
 
-def test_probes_keep_a_silent_connection() -> None:
-    async def test() -> None:
-        sessions = Sessions(client=SessionConfig(keepalive=0.02, keepalive_timeout=0.02))
-        stream, request = await sessions.call(REQUEST)
-        seen = sessions.down.written
-        await until(lambda: sessions.down.written >= seen + 5)
-        assert not sessions.client.closed.done()
-        assert sessions.client.rtt is not None
-        await answer(request)
-        await stream.recv_trailers()
-
-    run(test)
+async def test_probes_keep_a_silent_connection() -> None:
+    sessions = Sessions(client=SessionConfig(keepalive=0.02, keepalive_timeout=0.02))
+    stream, request = await sessions.call(REQUEST)
+    seen = sessions.down.written
+    await until(lambda: sessions.down.written >= seen + 5)
+    assert not sessions.client.closed.done()
+    assert sessions.client.rtt is not None
+    await answer(request)
+    await stream.recv_trailers()
 
 
-def test_a_stream_that_is_opened_after_a_silence_is_probed_at_once() -> None:
-    async def test() -> None:
-        sessions = Sessions(client=SessionConfig(keepalive=0.02, keepalive_timeout=0.02))
-        await settle()
-        await asyncio.sleep(0.03)
-        sessions.down.blocked = True
-        sessions.client.open_stream(REQUEST)
-        assert "no answer" in await sessions.client.closed
-
-    run(test)
+async def test_a_stream_that_is_opened_after_a_silence_is_probed_at_once() -> None:
+    sessions = Sessions(client=SessionConfig(keepalive=0.02, keepalive_timeout=0.02))
+    await settle()
+    await asyncio.sleep(0.03)
+    sessions.down.blocked = True
+    sessions.client.open_stream(REQUEST)
+    assert "no answer" in await sessions.client.closed
 
 
 @pytest.mark.parametrize("said", [b"", frames.PREFACE[:-6], frames.PREFACE])
-def test_a_peer_that_does_not_begin_to_speak_is_given_up(said: bytes) -> None:
-    async def test() -> None:
-        config = SessionConfig(settings_timeout=0.02, keepalive=0.02)
-        session = Session(client=False, config=config, on_request=lambda _: None)
-        session.connection_made(Wire())
-        session.feed(said)
-        assert "no SETTINGS" in await session.closed
-
-    run(test)
+async def test_a_peer_that_does_not_begin_to_speak_is_given_up(said: bytes) -> None:
+    config = SessionConfig(settings_timeout=0.02, keepalive=0.02)
+    session = Session(client=False, config=config, on_request=lambda _: None)
+    session.connection_made(Wire())
+    session.feed(said)
+    assert "no SETTINGS" in await session.closed
 
 
-def test_a_server_ends_a_connection_without_streams_and_keeps_one_in_use() -> None:
-    async def test() -> None:
-        idle = SessionConfig(idle=0.02, keepalive=0.02)
-        used, unused = Sessions(server=idle), Sessions(server=idle)
-        stream, request = await used.call(REQUEST)
-        assert await unused.client.closed == "drained"
-        assert not used.client.draining
-        await answer(request)
-        await stream.recv_trailers()
-        assert await used.client.closed == "drained"
-
-    run(test)
+async def test_a_server_ends_a_connection_without_streams_and_keeps_one_in_use() -> None:
+    idle = SessionConfig(idle=0.02, keepalive=0.02)
+    used, unused = Sessions(server=idle), Sessions(server=idle)
+    stream, request = await used.call(REQUEST)
+    assert await unused.client.closed == "drained"
+    assert not used.client.draining
+    await answer(request)
+    await stream.recv_trailers()
+    assert await used.client.closed == "drained"
 
 
-def test_a_rest_that_nobody_takes_is_given_up() -> None:
-    async def test() -> None:
-        client = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
-        server = SessionConfig(linger=0.0, keepalive=0.02)
-        sessions = Sessions(client=client, server=server)
-        stream, request = await sessions.call(REQUEST)
-        taker = Taker(stream, stop_after=1)
-        await request.send_headers(RESPONSE)
-        put(request, bytes(300 * KIB))
-        await request.send_headers(TRAILERS, end_stream=True)
-        await until(lambda: request.error is not None)
-        await until(lambda: taker.error is not None)
-        assert not sessions.server.streams
-
-    run(test)
+async def test_a_rest_that_nobody_takes_is_given_up() -> None:
+    client = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
+    server = SessionConfig(linger=0.0, keepalive=0.02)
+    sessions = Sessions(client=client, server=server)
+    stream, request = await sessions.call(REQUEST)
+    taker = Taker(stream, stop_after=1)
+    await request.send_headers(RESPONSE)
+    put(request, bytes(300 * KIB))
+    await request.send_headers(TRAILERS, end_stream=True)
+    await until(lambda: request.error is not None)
+    await until(lambda: taker.error is not None)
+    assert not sessions.server.streams
 
 
 # Floods
 
 
-def test_a_peer_that_reads_nothing_cannot_make_us_hold_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_that_reads_nothing_cannot_make_us_hold_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pog.http2.session._MOST_UNSENT_ANSWERS", 300 * KIB)
 
-    async def test() -> None:
-        session = Session(client=False, on_request=lambda stream: None)
-        wire = Wire()
-        wire.protocol = session
-        session.connection_made(wire)
-        session.feed(frames.PREFACE + factory.settings() + factory.headers(1))
-        wire.blocked = True
-        flood = (factory.frame(frames.PING, 0, 0, bytes(8)) * 2 + factory.data(1, b"x")) * 4000
-        while not session.closed.done():
-            session.feed(flood)
-            assert wire.get_write_buffer_size() < 700 * KIB
-        assert "does not read" in session.closed.result()
-
-    run(test)
+    session = Session(client=False, on_request=lambda stream: None)
+    wire = Wire()
+    wire.protocol = session
+    session.connection_made(wire)
+    session.feed(frames.PREFACE + factory.settings() + factory.headers(1))
+    wire.blocked = True
+    flood = (factory.frame(frames.PING, 0, 0, bytes(8)) * 2 + factory.data(1, b"x")) * 4000
+    while not session.closed.done():
+        session.feed(flood)
+        assert wire.get_write_buffer_size() < 700 * KIB
+    assert "does not read" in session.closed.result()
 
 
-def test_memory_is_shared_by_all_sessions() -> None:
+async def test_memory_is_shared_by_all_sessions() -> None:
     """Over half of it a reader's window stays small; over all of it streams without a reader go."""
 
-    async def test() -> None:
-        sessions = Sessions()
-        sessions.budget.limit = 1000 * KIB
+    sessions = Sessions()
+    sessions.budget.limit = 1000 * KIB
 
-        async def waiting(size: int, *, reader: bool) -> tuple[Stream, Stream]:
-            stream, request = await sessions.call(REQUEST)
-            if reader:
-                await read_nothing(request)
-            put(stream, bytes(size))
-            await settle()
-            return stream, request
-
-        calls = [await waiting(400 * KIB, reader=True) for _ in range(2)]
-        assert sessions.budget.held == 800 * KIB
-        calls += [await waiting(400 * KIB, reader=reader) for reader in (True, False, False)]
-        assert sessions.budget.held == (800 + 3 * 64) * KIB
-        stream, request = await waiting(400 * KIB, reader=False)
-        assert isinstance(stream.error, TunnelReset)
-        assert stream.error.code == ErrorCodes.ENHANCE_YOUR_CALM
-        assert sessions.budget.held == (800 + 3 * 64) * KIB
-        for _, each in calls:
-            each.release()
-        assert sessions.budget.held == 0
-        stream, request = await waiting(400 * KIB, reader=True)
-        assert request.held == 400 * KIB
-
-    run(test)
-
-
-def test_windows_given_before_memory_was_short_do_not_fill_it() -> None:
-    async def test() -> None:
-        sessions = Sessions()
-        calls = [await sessions.call(REQUEST) for _ in range(8)]
-        for _, request in calls:
+    async def waiting(size: int, *, reader: bool) -> tuple[Stream, Stream]:
+        stream, request = await sessions.call(REQUEST)
+        if reader:
             await read_nothing(request)
+        put(stream, bytes(size))
         await settle()
-        sessions.budget.limit = 1000 * KIB
-        for stream, _ in calls:
-            put(stream, bytes(900 * KIB))
-        await settle(500)
-        assert sessions.budget.held <= 1250 * KIB
-        assert sum(stream.error is not None for stream, _ in calls) == 7
+        return stream, request
 
-    run(test)
+    calls = [await waiting(400 * KIB, reader=True) for _ in range(2)]
+    assert sessions.budget.held == 800 * KIB
+    calls += [await waiting(400 * KIB, reader=reader) for reader in (True, False, False)]
+    assert sessions.budget.held == (800 + 3 * 64) * KIB
+    stream, request = await waiting(400 * KIB, reader=False)
+    assert isinstance(stream.error, TunnelReset)
+    assert stream.error.code == ErrorCodes.ENHANCE_YOUR_CALM
+    assert sessions.budget.held == (800 + 3 * 64) * KIB
+    for _, each in calls:
+        each.release()
+    assert sessions.budget.held == 0
+    stream, request = await waiting(400 * KIB, reader=True)
+    assert request.held == 400 * KIB
+
+
+async def test_windows_given_before_memory_was_short_do_not_fill_it() -> None:
+    sessions = Sessions()
+    calls = [await sessions.call(REQUEST) for _ in range(8)]
+    for _, request in calls:
+        await read_nothing(request)
+    await settle()
+    sessions.budget.limit = 1000 * KIB
+    for stream, _ in calls:
+        put(stream, bytes(900 * KIB))
+    await settle(500)
+    assert sessions.budget.held <= 1250 * KIB
+    assert sum(stream.error is not None for stream, _ in calls) == 7
 
 
 # Beginnings
 
 
-def test_what_was_read_before_counts() -> None:
-    async def test() -> None:
-        requests: list[Stream] = []
-        session = Session(client=False, on_request=requests.append)
-        hello = frames.PREFACE + factory.settings() + factory.headers(1) + factory.data(1, b"early")
-        session.feed(hello[:30])
-        session.feed(hello[30:])
-        session.connection_made(Wire())
-        session.feed(factory.data(1, b" late", end_stream=True))
-        assert [await requests[0].recv_chunk() for _ in range(2)] == [b"early late", b""]
-        session.abort("test")
-
-    run(test)
+async def test_what_was_read_before_counts() -> None:
+    requests: list[Stream] = []
+    session = Session(client=False, on_request=requests.append)
+    hello = frames.PREFACE + factory.settings() + factory.headers(1) + factory.data(1, b"early")
+    session.feed(hello[:30])
+    session.feed(hello[30:])
+    session.connection_made(Wire())
+    session.feed(factory.data(1, b" late", end_stream=True))
+    assert [await requests[0].recv_chunk() for _ in range(2)] == [b"early late", b""]
+    session.abort("test")
 
 
-def test_an_upgraded_request_is_stream_one() -> None:
-    async def test() -> None:
-        requests: list[Stream] = []
-        session = Session(client=False, on_request=requests.append)
-        session.upgrade(b"AAQAAP__", REQUEST)
-        wire = Wire()
-        wire.blocked = True
-        session.feed(frames.PREFACE + factory.settings() + factory.headers(3))
-        session.connection_made(wire)
-        assert [request.id for request in requests] == [1, 3]
-        assert requests[0].headers == REQUEST
-        assert await requests[0].recv_data(5) == b""
-        await answer(requests[0])
-        await settle()
-        types = [each.type for each in factory.parse(b"".join(wire.waiting))]
-        assert types.count(frames.HEADERS) == 2
-        session.abort("test")
-
-    run(test)
+async def test_an_upgraded_request_is_stream_one() -> None:
+    requests: list[Stream] = []
+    session = Session(client=False, on_request=requests.append)
+    session.upgrade(b"AAQAAP__", REQUEST)
+    wire = Wire()
+    wire.blocked = True
+    session.feed(frames.PREFACE + factory.settings() + factory.headers(3))
+    session.connection_made(wire)
+    assert [request.id for request in requests] == [1, 3]
+    assert requests[0].headers == REQUEST
+    assert await requests[0].recv_data(5) == b""
+    await answer(requests[0])
+    await settle()
+    types = [each.type for each in factory.parse(b"".join(wire.waiting))]
+    assert types.count(frames.HEADERS) == 2
+    session.abort("test")
 
 
-def test_a_malformed_upgrade_closes() -> None:
-    async def test() -> None:
-        session = Session(client=False, on_request=lambda stream: None)
-        session.upgrade(b"AAQAA", REQUEST)
-        session.connection_made(Wire())
-        assert "HTTP2-Settings" in await session.closed
-
-    run(test)
+async def test_a_malformed_upgrade_closes() -> None:
+    session = Session(client=False, on_request=lambda stream: None)
+    session.upgrade(b"AAQAA", REQUEST)
+    session.connection_made(Wire())
+    assert "HTTP2-Settings" in await session.closed
 
 
-def test_a_server_without_an_owner_refuses_requests() -> None:
-    async def test() -> None:
-        client, server = Session(client=True), Session(client=False)
-        connect(client, server)
-        stream = client.open_stream(REQUEST)
-        await until(lambda: stream.error is not None)
-        assert isinstance(stream.error, TunnelReset)
-        assert stream.error.code == ErrorCodes.REFUSED_STREAM
-
-    run(test)
+async def test_a_server_without_an_owner_refuses_requests() -> None:
+    client, server = Session(client=True), Session(client=False)
+    connect(client, server)
+    stream = client.open_stream(REQUEST)
+    await until(lambda: stream.error is not None)
+    assert isinstance(stream.error, TunnelReset)
+    assert stream.error.code == ErrorCodes.REFUSED_STREAM
 
 
-def test_the_round_trip_is_known_from_the_start() -> None:
-    async def test() -> None:
-        sessions = Sessions()
-        await until(lambda: sessions.client.rtt is not None and sessions.server.rtt is not None)
-
-    run(test)
+async def test_the_round_trip_is_known_from_the_start() -> None:
+    sessions = Sessions()
+    await until(lambda: sessions.client.rtt is not None and sessions.server.rtt is not None)
 
 
-def test_dropping_what_is_held_may_write_and_come_back_without_counting_twice() -> None:
+async def test_dropping_what_is_held_may_write_and_come_back_without_counting_twice() -> None:
     """The eighth piece of a pass is written at once; that may end the very stream whose held bytes are given back."""
 
-    async def test() -> None:
-        sessions = Sessions()
-        stream, request = await sessions.call(REQUEST)
-        other_stream, other = await sessions.call(REQUEST)
-        Taker(stream), Taker(other_stream)
-        await read_nothing(request)
-        put(stream, bytes(400 * KIB))
-        await until(lambda: request.held == 400 * KIB)
-        await other.send_headers(RESPONSE)
-        await settle()
-        put(other, bytes(4 * KIB))
-        for _ in range(4):
-            put(other, b"x")
-        put(request, b"y")
-        await request.send_headers(TRAILERS, end_stream=True)
-        request.release()
-        assert sessions.budget.held == 0
-        await settle()
-        assert sessions.budget.held == 0
-
-    run(test)
+    sessions = Sessions()
+    stream, request = await sessions.call(REQUEST)
+    other_stream, other = await sessions.call(REQUEST)
+    Taker(stream), Taker(other_stream)
+    await read_nothing(request)
+    put(stream, bytes(400 * KIB))
+    await until(lambda: request.held == 400 * KIB)
+    await other.send_headers(RESPONSE)
+    await settle()
+    put(other, bytes(4 * KIB))
+    for _ in range(4):
+        put(other, b"x")
+    put(request, b"y")
+    await request.send_headers(TRAILERS, end_stream=True)
+    request.release()
+    assert sessions.budget.held == 0
+    await settle()
+    assert sessions.budget.held == 0
 
 
-def test_a_malformed_upgrade_leaves_nothing_behind() -> None:
-    async def test() -> None:
-        session = Session(client=False)
-        session.upgrade(b"AAA", REQUEST)
-        session.connection_made(Wire())
-        assert session.closed.done()
-        assert session._watch._timer is None
-
-    run(test)
+async def test_a_malformed_upgrade_leaves_nothing_behind() -> None:
+    session = Session(client=False)
+    session.upgrade(b"AAA", REQUEST)
+    session.connection_made(Wire())
+    assert session.closed.done()
+    assert session._watch._timer is None

@@ -30,67 +30,61 @@ class FakeSession:
         return self.levels
 
 
-def test_connections_that_are_gone_still_count() -> None:
-    async def main() -> None:
-        registry = CollectorRegistry()
-        maker = Maker(registry, "")
-        http2 = Http2Look(maker)
-        first, second = FakeSession(), FakeSession()
+async def test_connections_that_are_gone_still_count() -> None:
+    registry = CollectorRegistry()
+    maker = Maker(registry, "")
+    http2 = Http2Look(maker)
+    first, second = FakeSession(), FakeSession()
 
-        def value(name: str, **labels: str) -> float | None:
-            http2.look()
-            maker.tell()
-            return registry.get_sample_value(name, labels)
-
-        http2.opened(cast("Session", first))
-        http2.opened(cast("Session", second))
-        first.active, second.active = 3, 7
-        first.rtt, first.levels, second.levels = 0.25, Levels(2, 1000, 20), Levels(1, 5, 5)
-        first.stats.streams, second.stats.streams = 30, 70
-        first.stats.stream_stalls, first.stats.connection_stall_seconds = 4, 1.5
-        first.stats.resets_sent[8] = 2
-        second.stats.resets_sent.update({8: 1, 0xBAD: 5, 0xBAD2: 6})
-        second.stats.goaways_received[0] = 1
-        assert value("http2_connections") == 2
-        assert (value("http2_streams"), value("http2_fullest_connection_streams")) == (10, 7)
-        assert value("http2_rtt_seconds") == 0.25
-        assert value("http2_stalled_streams") == 3
-        assert value("buffered_bytes", direction="receive") == 1005
-        assert value("buffered_bytes", direction="send") == 25
-        assert value("receive_buffer_limit_bytes") == PROCESS_BUDGET.limit
-
-        first.closed.set_result("closed")
-        await asyncio.sleep(0)
-        second.stats.streams = 71
-        assert (value("http2_connections"), value("http2_connections_opened_total")) == (1, 2)
-        assert value("http2_streams_opened_total") == 101
-        assert value("http2_stalls_total", window="stream") == 4
-        assert value("http2_stall_seconds_total", window="connection") == 1.5
-        assert value("http2_resets_total", direction="sent", code="CANCEL") == 3
-        assert value("http2_resets_total", direction="sent", code="other") == 11
-        assert value("http2_goaways_total", direction="received", code="NO_ERROR") == 1
-
-    asyncio.run(main())
-
-
-def test_a_loop_that_is_held_up_shows() -> None:
-    async def main() -> None:
-        registry = CollectorRegistry()
-        maker = Maker(registry, "")
-        loop_look = LoopLook(maker, lambda _: None)
-        loop_look.start()
-        loop_look.start()
-        try:
-            await asyncio.sleep(0)
-            time.sleep(0.6)  # noqa: ASYNC251  # the very thing that is to be seen
-            await asyncio.sleep(0.01)
-        finally:
-            loop_look.stop()
+    def value(name: str, **labels: str) -> float | None:
+        http2.look()
         maker.tell()
-        assert registry.get_sample_value("event_loop_lag_seconds_count") == 1
-        assert 0.05 < (registry.get_sample_value("event_loop_lag_seconds_sum") or 0) < 0.6
+        return registry.get_sample_value(name, labels)
 
-    asyncio.run(main())
+    http2.opened(cast("Session", first))
+    http2.opened(cast("Session", second))
+    first.active, second.active = 3, 7
+    first.rtt, first.levels, second.levels = 0.25, Levels(2, 1000, 20), Levels(1, 5, 5)
+    first.stats.streams, second.stats.streams = 30, 70
+    first.stats.stream_stalls, first.stats.connection_stall_seconds = 4, 1.5
+    first.stats.resets_sent[8] = 2
+    second.stats.resets_sent.update({8: 1, 0xBAD: 5, 0xBAD2: 6})
+    second.stats.goaways_received[0] = 1
+    assert value("http2_connections") == 2
+    assert (value("http2_streams"), value("http2_fullest_connection_streams")) == (10, 7)
+    assert value("http2_rtt_seconds") == 0.25
+    assert value("http2_stalled_streams") == 3
+    assert value("buffered_bytes", direction="receive") == 1005
+    assert value("buffered_bytes", direction="send") == 25
+    assert value("receive_buffer_limit_bytes") == PROCESS_BUDGET.limit
+
+    first.closed.set_result("closed")
+    await asyncio.sleep(0)
+    second.stats.streams = 71
+    assert (value("http2_connections"), value("http2_connections_opened_total")) == (1, 2)
+    assert value("http2_streams_opened_total") == 101
+    assert value("http2_stalls_total", window="stream") == 4
+    assert value("http2_stall_seconds_total", window="connection") == 1.5
+    assert value("http2_resets_total", direction="sent", code="CANCEL") == 3
+    assert value("http2_resets_total", direction="sent", code="other") == 11
+    assert value("http2_goaways_total", direction="received", code="NO_ERROR") == 1
+
+
+async def test_a_loop_that_is_held_up_shows() -> None:
+    registry = CollectorRegistry()
+    maker = Maker(registry, "")
+    loop_look = LoopLook(maker, lambda _: None)
+    loop_look.start()
+    loop_look.start()
+    try:
+        await asyncio.sleep(0)
+        time.sleep(0.6)  # noqa: ASYNC251  # the very thing that is to be seen
+        await asyncio.sleep(0.01)
+    finally:
+        loop_look.stop()
+    maker.tell()
+    assert registry.get_sample_value("event_loop_lag_seconds_count") == 1
+    assert 0.05 < (registry.get_sample_value("event_loop_lag_seconds_sum") or 0) < 0.6
 
 
 _WORKER = """

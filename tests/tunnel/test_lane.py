@@ -83,253 +83,208 @@ async def tunnel(config: SessionConfig | None = None, *, half_close: bool = True
     return made
 
 
-def test_bytes_go_both_ways_and_each_direction_ends_by_itself() -> None:
-    async def test() -> None:
-        made = await tunnel()
-        made.client.write(b"up ")
-        made.client.writelines([b"and ", memoryview(b"up")])
-        made.server.write(b"down")
-        made.client.write_eof()
-        await until(lambda: made.destination.calls == ["eof"])
-        assert made.destination.data == b"up and up"
-        made.server.write(b" still")
-        made.server.write_eof()
-        await until(lambda: made.user.calls == ["eof"])
-        assert made.user.data == b"down still"
-        made.server.close()
-        await made.end()
-        await until(lambda: made.user.calls == ["eof", "lost"])
-        assert made.user.error is None
-        assert made.destination.calls == ["eof", "lost"]
-        assert not made.sessions.client.streams
-        assert not made.sessions.server.streams
-        assert made.sessions.budget.held == 0
-
-    run(test)
+async def test_bytes_go_both_ways_and_each_direction_ends_by_itself() -> None:
+    made = await tunnel()
+    made.client.write(b"up ")
+    made.client.writelines([b"and ", memoryview(b"up")])
+    made.server.write(b"down")
+    made.client.write_eof()
+    await until(lambda: made.destination.calls == ["eof"])
+    assert made.destination.data == b"up and up"
+    made.server.write(b" still")
+    made.server.write_eof()
+    await until(lambda: made.user.calls == ["eof"])
+    assert made.user.data == b"down still"
+    made.server.close()
+    await made.end()
+    await until(lambda: made.user.calls == ["eof", "lost"])
+    assert made.user.error is None
+    assert made.destination.calls == ["eof", "lost"]
+    assert not made.sessions.client.streams
+    assert not made.sessions.server.streams
+    assert made.sessions.budget.held == 0
 
 
-def test_a_server_may_end_first_and_the_user_go_on() -> None:
-    async def test() -> None:
-        made = await tunnel()
-        made.server.write(b"bye")
-        made.server.write_eof()
-        await until(lambda: made.user.calls == ["eof"])
-        made.client.write(b"more")
-        await until(lambda: made.destination.data == b"more")
-
-    run(test)
+async def test_a_server_may_end_first_and_the_user_go_on() -> None:
+    made = await tunnel()
+    made.server.write(b"bye")
+    made.server.write_eof()
+    await until(lambda: made.user.calls == ["eof"])
+    made.client.write(b"more")
+    await until(lambda: made.destination.data == b"more")
 
 
-def test_towards_the_original_a_server_cannot_say_its_end() -> None:
-    async def test() -> None:
-        made = await tunnel(half_close=False)
-        assert made.client.can_write_eof()
-        assert not made.server.can_write_eof()
-        made.server.write_eof()
-        await settle()
-        assert made.user.calls == []
-        await made.end()
-        await until(lambda: made.user.calls == ["eof", "lost"])
-        assert made.user.error is None
-
-    run(test)
+async def test_towards_the_original_a_server_cannot_say_its_end() -> None:
+    made = await tunnel(half_close=False)
+    assert made.client.can_write_eof()
+    assert not made.server.can_write_eof()
+    made.server.write_eof()
+    await settle()
+    assert made.user.calls == []
+    await made.end()
+    await until(lambda: made.user.calls == ["eof", "lost"])
+    assert made.user.error is None
 
 
-def test_what_the_handshake_left_unread_comes_first() -> None:
-    async def test() -> None:
-        sessions = Sessions()
-        stream, request = await sessions.call(REQUEST)
-        made = Tunnel(sessions, stream, request)
-        hello = encode.message(Packet(connect_request=ConnectRequest(host_port="a:1")))
-        content = [hello, *encode.payload(b"early"), *encode.payload(b" bird")]
-        stream.write(content, sum(map(len, content)))
-        assert await request.recv_data(len(hello)) == hello
-        made.start()
-        made.client.write(b" sings")
-        await until(lambda: len(made.destination.data) == 16)
-        assert made.destination.data == b"early bird sings"
-
-    run(test)
+async def test_what_the_handshake_left_unread_comes_first() -> None:
+    sessions = Sessions()
+    stream, request = await sessions.call(REQUEST)
+    made = Tunnel(sessions, stream, request)
+    hello = encode.message(Packet(connect_request=ConnectRequest(host_port="a:1")))
+    content = [hello, *encode.payload(b"early"), *encode.payload(b" bird")]
+    stream.write(content, sum(map(len, content)))
+    assert await request.recv_data(len(hello)) == hello
+    made.start()
+    made.client.write(b" sings")
+    await until(lambda: len(made.destination.data) == 16)
+    assert made.destination.data == b"early bird sings"
 
 
-def test_a_rule_broken_before_the_tunnel_is_open_breaks_it_all_the_same() -> None:
-    async def test() -> None:
-        sessions = Sessions()
-        stream, request = await sessions.call(REQUEST)
-        content = encode.HALF_CLOSE + encode.message(Packet(payload=b"more"))
-        stream.write([content], len(content))
-        await until(lambda: request.held == len(content))
-        made = Tunnel(sessions, stream, request)
-        made.start()
-        await until(lambda: "lost" in made.destination.calls)
-        assert isinstance(made.destination.error, ProtocolViolation)
-        assert sessions.budget.held == 0
-
-    run(test)
+async def test_a_rule_broken_before_the_tunnel_is_open_breaks_it_all_the_same() -> None:
+    sessions = Sessions()
+    stream, request = await sessions.call(REQUEST)
+    content = encode.HALF_CLOSE + encode.message(Packet(payload=b"more"))
+    stream.write([content], len(content))
+    await until(lambda: request.held == len(content))
+    made = Tunnel(sessions, stream, request)
+    made.start()
+    await until(lambda: "lost" in made.destination.calls)
+    assert isinstance(made.destination.error, ProtocolViolation)
+    assert sessions.budget.held == 0
 
 
 @pytest.mark.parametrize("size", [1, 100, 20_000, 3_000_000])
-def test_a_reader_that_stops_stops_the_writer_and_loses_nothing(size: int) -> None:
-    async def test() -> None:
-        made = await tunnel(SMALL)
-        made.destination.stop_after = 1
-        content = bytes(range(256)) * 16 * KIB
-        written = 0
-        while "pause" not in made.user.calls:
-            made.client.write(content[written : written + size])
-            written += size
-            await asyncio.sleep(0)
-            if written >= len(content):
-                break
-        made.client.write_eof()
-        await settle()
-        assert len(made.destination.data) <= 2 * 64 * KIB
-        assert made.request.held <= 64 * KIB
-        while made.destination.calls != ["eof"]:
-            made.destination.stop_after = len(made.destination.data) + 50_000
-            made.server.resume_reading()
-            await asyncio.sleep(0)
-        assert made.destination.data == content[:written]
-        assert made.user.calls in (["pause", "resume"], [])
-
-    run(test)
+async def test_a_reader_that_stops_stops_the_writer_and_loses_nothing(size: int) -> None:
+    made = await tunnel(SMALL)
+    made.destination.stop_after = 1
+    content = bytes(range(256)) * 16 * KIB
+    written = 0
+    while "pause" not in made.user.calls:
+        made.client.write(content[written : written + size])
+        written += size
+        await asyncio.sleep(0)
+        if written >= len(content):
+            break
+    made.client.write_eof()
+    await settle()
+    assert len(made.destination.data) <= 2 * 64 * KIB
+    assert made.request.held <= 64 * KIB
+    while made.destination.calls != ["eof"]:
+        made.destination.stop_after = len(made.destination.data) + 50_000
+        made.server.resume_reading()
+        await asyncio.sleep(0)
+    assert made.destination.data == content[:written]
+    assert made.user.calls in (["pause", "resume"], [])
 
 
-def test_an_end_behind_unread_data_comes_after_it() -> None:
-    async def test() -> None:
-        made = await tunnel()
-        made.user.stop_after = 1
-        made.server.write(b"first")
-        await settle()
-        made.server.write(b"second")
-        made.server.write_eof()
-        await settle()
-        await made.end()
-        await settle()
-        assert (made.user.data, made.user.calls) == (b"first", [])
-        made.user.stop_after = None
-        made.client.resume_reading()
-        await settle()
-        assert made.user.data == b"firstsecond"
-        assert made.user.calls == ["eof", "lost"]
-
-    run(test)
+async def test_an_end_behind_unread_data_comes_after_it() -> None:
+    made = await tunnel()
+    made.user.stop_after = 1
+    made.server.write(b"first")
+    await settle()
+    made.server.write(b"second")
+    made.server.write_eof()
+    await settle()
+    await made.end()
+    await settle()
+    assert (made.user.data, made.user.calls) == (b"first", [])
+    made.user.stop_after = None
+    made.client.resume_reading()
+    await settle()
+    assert made.user.data == b"firstsecond"
+    assert made.user.calls == ["eof", "lost"]
 
 
-def test_an_end_in_the_same_piece_as_the_data_that_paused() -> None:
-    async def test() -> None:
-        made = await tunnel()
-        made.user.stop_after = 1
-        chunks = [*encode.payload(b"a"), *encode.payload(b"b"), encode.HALF_CLOSE]
-        made.request.write([b"".join(chunks)], len(b"".join(chunks)))
-        await settle()
-        assert (made.user.data, made.user.calls) == (b"a", [])
-        made.client.resume_reading()
-        assert (made.user.data, made.user.calls) == (b"ab", [])
-        made.client.resume_reading()
-        assert made.user.calls == ["eof"]
-
-    run(test)
+async def test_an_end_in_the_same_piece_as_the_data_that_paused() -> None:
+    made = await tunnel()
+    made.user.stop_after = 1
+    chunks = [*encode.payload(b"a"), *encode.payload(b"b"), encode.HALF_CLOSE]
+    made.request.write([b"".join(chunks)], len(b"".join(chunks)))
+    await settle()
+    assert (made.user.data, made.user.calls) == (b"a", [])
+    made.client.resume_reading()
+    assert (made.user.data, made.user.calls) == (b"ab", [])
+    made.client.resume_reading()
+    assert made.user.calls == ["eof"]
 
 
-def test_a_status_that_is_not_ok_is_an_error_with_its_text() -> None:
-    async def test() -> None:
-        made = await tunnel()
-        made.server.write(b"part")
-        await made.end("14", "the destination broke%2C sorry")
-        await until(lambda: "lost" in made.user.calls)
-        assert isinstance(made.user.error, CallFailed)
-        assert made.user.error.status is Status.UNAVAILABLE
-        assert made.user.error.message == "the destination broke, sorry"
-        assert made.user.calls == ["lost"]
-        assert made.user.data == b"part"
-
-    run(test)
+async def test_a_status_that_is_not_ok_is_an_error_with_its_text() -> None:
+    made = await tunnel()
+    made.server.write(b"part")
+    await made.end("14", "the destination broke%2C sorry")
+    await until(lambda: "lost" in made.user.calls)
+    assert isinstance(made.user.error, CallFailed)
+    assert made.user.error.status is Status.UNAVAILABLE
+    assert made.user.error.message == "the destination broke, sorry"
+    assert made.user.calls == ["lost"]
+    assert made.user.data == b"part"
 
 
 @pytest.mark.parametrize(("fields", "error"), [({"grpc-status": "99"}, CallFailed), ({"x": "y"}, ProtocolViolation)])
-def test_strange_trailers(fields: dict[str, str], error: type[Exception]) -> None:
-    async def test() -> None:
-        made = await tunnel()
-        await made.request.send_headers([*fields.items()], end_stream=True)
-        await until(lambda: "lost" in made.user.calls)
-        assert isinstance(made.user.error, error)
-
-    run(test)
+async def test_strange_trailers(fields: dict[str, str], error: type[Exception]) -> None:
+    made = await tunnel()
+    await made.request.send_headers([*fields.items()], end_stream=True)
+    await until(lambda: "lost" in made.user.calls)
+    assert isinstance(made.user.error, error)
 
 
-def test_the_originals_client_has_one_word_for_every_end() -> None:
-    async def test() -> None:
-        made = await tunnel(half_close=False)
-        made.client.write(b"all of it")
+async def test_the_originals_client_has_one_word_for_every_end() -> None:
+    made = await tunnel(half_close=False)
+    made.client.write(b"all of it")
+    await settle()
+    made.stream.reset_nowait(ErrorCodes.CANCEL)
+    await until(lambda: "lost" in made.destination.calls)
+    assert (made.destination.data, made.destination.error) == (b"all of it", None)
+
+
+async def test_a_cancel_before_the_destination_has_taken_everything_is_no_end() -> None:
+    made = await tunnel(half_close=False)
+    made.destination.stop_after = 1
+    for _ in range(3):
+        made.client.write(b"more")
         await settle()
-        made.stream.reset_nowait(ErrorCodes.CANCEL)
-        await until(lambda: "lost" in made.destination.calls)
-        assert (made.destination.data, made.destination.error) == (b"all of it", None)
-
-    run(test)
+    made.stream.reset_nowait(ErrorCodes.CANCEL)
+    await until(lambda: "lost" in made.destination.calls)
+    assert isinstance(made.destination.error, TunnelReset)
 
 
-def test_a_cancel_before_the_destination_has_taken_everything_is_no_end() -> None:
-    async def test() -> None:
-        made = await tunnel(half_close=False)
-        made.destination.stop_after = 1
-        for _ in range(3):
-            made.client.write(b"more")
-            await settle()
-        made.stream.reset_nowait(ErrorCodes.CANCEL)
-        await until(lambda: "lost" in made.destination.calls)
-        assert isinstance(made.destination.error, TunnelReset)
-
-    run(test)
-
-
-def test_a_reset_is_told_to_the_other_end() -> None:
-    async def test() -> None:
-        made = await tunnel()
-        made.client.write(b"x")
-        await settle()
-        made.client.abort()
-        await until(lambda: "lost" in made.destination.calls)
-        assert isinstance(made.destination.error, TunnelReset)
-        assert made.destination.error.code == ErrorCodes.CANCEL
-        assert made.user.calls == ["lost"]
-        made.client.abort()
-        made.client.close()
-        made.client.write(b"y")
-        made.client.write_eof()
-
-    run(test)
+async def test_a_reset_is_told_to_the_other_end() -> None:
+    made = await tunnel()
+    made.client.write(b"x")
+    await settle()
+    made.client.abort()
+    await until(lambda: "lost" in made.destination.calls)
+    assert isinstance(made.destination.error, TunnelReset)
+    assert made.destination.error.code == ErrorCodes.CANCEL
+    assert made.user.calls == ["lost"]
+    made.client.abort()
+    made.client.close()
+    made.client.write(b"y")
+    made.client.write_eof()
 
 
-def test_a_server_that_aborts_leaves_the_status_to_its_handler() -> None:
-    async def test() -> None:
-        made = await tunnel(SMALL)
-        made.user.stop_after = 1
-        made.server.write(bytes(600 * KIB))
-        await settle()
-        made.server.abort()
-        await made.end("14", "broken")
-        made.user.stop_after = None
-        made.client.resume_reading()
-        await until(lambda: "lost" in made.user.calls)
-        assert made.user.error is not None
-        assert made.destination.calls == ["pause", "lost"]
-        assert made.request.queue.size == 0
-
-    run(test)
+async def test_a_server_that_aborts_leaves_the_status_to_its_handler() -> None:
+    made = await tunnel(SMALL)
+    made.user.stop_after = 1
+    made.server.write(bytes(600 * KIB))
+    await settle()
+    made.server.abort()
+    await made.end("14", "broken")
+    made.user.stop_after = None
+    made.client.resume_reading()
+    await until(lambda: "lost" in made.user.calls)
+    assert made.user.error is not None
+    assert made.destination.calls == ["pause", "lost"]
+    assert made.request.queue.size == 0
 
 
-def test_a_lost_connection_is_told_to_both_ends() -> None:
-    async def test() -> None:
-        made = await tunnel()
-        made.sessions.server.abort("power cut")
-        await until(lambda: "lost" in made.user.calls and "lost" in made.destination.calls)
-        assert isinstance(made.user.error, ConnectionLost)
-        assert isinstance(made.destination.error, ConnectionLost)
-        assert made.destination.error.reason == "power cut"
-
-    run(test)
+async def test_a_lost_connection_is_told_to_both_ends() -> None:
+    made = await tunnel()
+    made.sessions.server.abort("power cut")
+    await until(lambda: "lost" in made.user.calls and "lost" in made.destination.calls)
+    assert isinstance(made.user.error, ConnectionLost)
+    assert isinstance(made.destination.error, ConnectionLost)
+    assert made.destination.error.reason == "power cut"
 
 
 @pytest.mark.parametrize(
@@ -341,96 +296,78 @@ def test_a_lost_connection_is_told_to_both_ends() -> None:
         (encode.HALF_CLOSE + encode.message(Packet(payload=b"more")), "payload after half_close"),
     ],
 )
-def test_a_peer_that_breaks_the_rules(content: bytes, says: str) -> None:
-    async def test() -> None:
-        for up in (True, False):
-            made = await tunnel()
-            sender = made.stream if up else made.request
-            sender.write([content], len(content))
-            tape = made.destination if up else made.user
-            await until(lambda: "lost" in tape.calls)  # noqa: B023
-            assert isinstance(tape.error, ProtocolViolation)
-            assert says in str(tape.error)
-            if up:
-                await made.end("3", "no")
-                await until(lambda: "lost" in made.user.calls)  # noqa: B023
-
-    run(test)
-
-
-def test_an_end_inside_a_message() -> None:
-    async def test() -> None:
+async def test_a_peer_that_breaks_the_rules(content: bytes, says: str) -> None:
+    for up in (True, False):
         made = await tunnel()
-        made.stream.write([b"\0\0\0\0\5\x0a\3a"], 8)
-        made.stream.write_eof()
-        await until(lambda: "lost" in made.destination.calls)
-        assert isinstance(made.destination.error, ProtocolViolation)
-        assert "inside a message" in str(made.destination.error)
-
-    run(test)
-
-
-def test_closing_sends_what_was_written() -> None:
-    async def test() -> None:
-        made = await tunnel(SMALL)
-        made.client.write(bytes(200 * KIB))
-        made.client.close()
-        assert made.client.is_closing()
-        await until(lambda: made.destination.calls == ["eof"])
-        assert len(made.destination.data) == 200 * KIB
-        assert made.user.calls[-1] == "lost"
-        assert made.user.error is None
-        made.server.write(b"nobody reads this")
-        made.server.close()
-        await made.server.finished()
-        await made.end()
-        await settle()
-        assert made.user.data == b""
-        assert not made.sessions.client.streams
-
-    run(test)
+        sender = made.stream if up else made.request
+        sender.write([content], len(content))
+        tape = made.destination if up else made.user
+        await until(lambda: "lost" in tape.calls)  # noqa: B023
+        assert isinstance(tape.error, ProtocolViolation)
+        assert says in str(tape.error)
+        if up:
+            await made.end("3", "no")
+            await until(lambda: "lost" in made.user.calls)  # noqa: B023
 
 
-def test_a_protocol_that_does_not_stay_closes() -> None:
-    async def test() -> None:
-        made = await tunnel()
-        made.destination.stay = False
-        made.client.write_eof()
-        await until(lambda: made.destination.calls == ["eof", "lost"])
+async def test_an_end_inside_a_message() -> None:
+    made = await tunnel()
+    made.stream.write([b"\0\0\0\0\5\x0a\3a"], 8)
+    made.stream.write_eof()
+    await until(lambda: "lost" in made.destination.calls)
+    assert isinstance(made.destination.error, ProtocolViolation)
+    assert "inside a message" in str(made.destination.error)
 
-    run(test)
+
+async def test_closing_sends_what_was_written() -> None:
+    made = await tunnel(SMALL)
+    made.client.write(bytes(200 * KIB))
+    made.client.close()
+    assert made.client.is_closing()
+    await until(lambda: made.destination.calls == ["eof"])
+    assert len(made.destination.data) == 200 * KIB
+    assert made.user.calls[-1] == "lost"
+    assert made.user.error is None
+    made.server.write(b"nobody reads this")
+    made.server.close()
+    await made.server.finished()
+    await made.end()
+    await settle()
+    assert made.user.data == b""
+    assert not made.sessions.client.streams
 
 
-def test_a_call_that_the_server_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_protocol_that_does_not_stay_closes() -> None:
+    made = await tunnel()
+    made.destination.stay = False
+    made.client.write_eof()
+    await until(lambda: made.destination.calls == ["eof", "lost"])
+
+
+async def test_a_call_that_the_server_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pog.tunnel.lane._CLOSE_TIMEOUT", 0.0)
 
-    async def test() -> None:
-        made = await tunnel(SessionConfig(keepalive=0.02))
-        made.client.close()
-        await until(lambda: made.request.error is not None)
-        assert isinstance(made.request.error, TunnelReset)
-
-    run(test)
+    made = await tunnel(SessionConfig(keepalive=0.02))
+    made.client.close()
+    await until(lambda: made.request.error is not None)
+    assert isinstance(made.request.error, TunnelReset)
 
 
-def test_trailers_behind_an_early_end() -> None:
+async def test_trailers_behind_an_early_end() -> None:
     """RFC 9113 section 8.1: the server is done, the client was still sending."""
 
-    async def test() -> None:
-        made = await tunnel(SMALL)
-        made.destination.stop_after = 1
-        made.client.write(bytes(300 * KIB))
-        await settle()
-        made.server.write(b"enough")
-        made.server.close()
-        await made.end()
-        await until(lambda: "lost" in made.user.calls)
-        assert made.user.error is None
-        assert made.user.data == b"enough"
-        assert made.stream.trailers == [("grpc-status", "0"), ("grpc-message", "")]
-        assert TRAILERS[0] in made.stream.trailers
-
-    run(test)
+    made = await tunnel(SMALL)
+    made.destination.stop_after = 1
+    made.client.write(bytes(300 * KIB))
+    await settle()
+    made.server.write(b"enough")
+    made.server.close()
+    await made.end()
+    await until(lambda: "lost" in made.user.calls)
+    assert made.user.error is None
+    assert made.user.data == b"enough"
+    assert made.stream.trailers == [("grpc-status", "0"), ("grpc-message", "")]
+    assert TRAILERS[0] in made.stream.trailers
 
 
 def test_a_tunnel_that_is_over_leaves_nothing_for_the_garbage_collector() -> None:

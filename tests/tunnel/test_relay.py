@@ -70,62 +70,50 @@ def run(scenario: object) -> None:
     asyncio.run(asyncio.wait_for(cast("asyncio.Future[None]", scenario), 20))
 
 
-def test_bytes_go_both_ways_and_early_ones_go_first() -> None:
-    async def scenario() -> None:
-        async with joined(early=b"early ") as it:
-            it.user.send(b"up")
-            data = b""
-            while len(data) < 8:
-                data += await it.receive(it.far)
-            assert data == b"early up"
-            it.far.send(b"down")
-            assert await it.receive(it.user) == b"down"
-            assert (it.relay.from_local, it.relay.from_tunnel) == (8, 4)
-
-    run(scenario())
+async def test_bytes_go_both_ways_and_early_ones_go_first() -> None:
+    async with joined(early=b"early ") as it:
+        it.user.send(b"up")
+        data = b""
+        while len(data) < 8:
+            data += await it.receive(it.far)
+        assert data == b"early up"
+        it.far.send(b"down")
+        assert await it.receive(it.user) == b"down"
+        assert (it.relay.from_local, it.relay.from_tunnel) == (8, 4)
 
 
 @pytest.mark.parametrize("first", ["user", "far"])
-def test_one_end_that_shuts_down_still_receives(first: str) -> None:
-    async def scenario() -> None:
-        async with joined() as it:
-            one, other = (it.user, it.far) if first == "user" else (it.far, it.user)
-            one.send(b"question")
-            one.shutdown(socket.SHUT_WR)
-            assert await it.receive_all(other) == b"question"
-            other.send(b"answer")
-            other.close()
-            assert await it.receive_all(one) == b"answer"
-            assert (await it.ended).reason is Reason.DONE
-
-    run(scenario())
+async def test_one_end_that_shuts_down_still_receives(first: str) -> None:
+    async with joined() as it:
+        one, other = (it.user, it.far) if first == "user" else (it.far, it.user)
+        one.send(b"question")
+        one.shutdown(socket.SHUT_WR)
+        assert await it.receive_all(other) == b"question"
+        other.send(b"answer")
+        other.close()
+        assert await it.receive_all(one) == b"answer"
+        assert (await it.ended).reason is Reason.DONE
 
 
-def test_a_reset_tunnel_resets_the_local_socket() -> None:
-    async def scenario() -> None:
-        async with joined() as it:
-            it.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            it.far.close()
-            with pytest.raises(ConnectionResetError):
-                await it.receive(it.user)
-            how = await it.ended
-            assert (how.reason, how.side) == (Reason.RESET, Side.TUNNEL)
-            assert isinstance(how.error, ConnectionResetError)
-
-    run(scenario())
+async def test_a_reset_tunnel_resets_the_local_socket() -> None:
+    async with joined() as it:
+        it.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        it.far.close()
+        with pytest.raises(ConnectionResetError):
+            await it.receive(it.user)
+        how = await it.ended
+        assert (how.reason, how.side) == (Reason.RESET, Side.TUNNEL)
+        assert isinstance(how.error, ConnectionResetError)
 
 
-def test_a_reset_local_socket_ends_the_relay_and_leaves_the_tunnel_to_its_owner() -> None:
-    async def scenario() -> None:
-        async with joined() as it:
-            it.user.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            it.user.close()
-            how = await it.ended
-            assert (how.reason, how.side) == (Reason.RESET, Side.LOCAL)
-            with pytest.raises(BlockingIOError):
-                it.far.recv(1)
-
-    run(scenario())
+async def test_a_reset_local_socket_ends_the_relay_and_leaves_the_tunnel_to_its_owner() -> None:
+    async with joined() as it:
+        it.user.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        it.user.close()
+        how = await it.ended
+        assert (how.reason, how.side) == (Reason.RESET, Side.LOCAL)
+        with pytest.raises(BlockingIOError):
+            it.far.recv(1)
 
 
 def test_what_still_arrives_for_a_socket_that_is_gone_is_dropped() -> None:
@@ -143,68 +131,53 @@ def test_what_still_arrives_for_a_socket_that_is_gone_is_dropped() -> None:
     uvloop.run(scenario())
 
 
-def test_a_reader_that_stops_stops_the_sender() -> None:
-    async def scenario() -> None:
-        async with joined() as it:
-            loop, sent, chunk = asyncio.get_running_loop(), 0, bytes(65536)
-            taken = 0
-            with pytest.raises(TimeoutError):
-                while True:
-                    async with asyncio.timeout(0.5):
-                        await loop.sock_sendall(it.far, chunk)
-                    sent += len(chunk)
-                    assert sent < 64 * 1024 * 1024, "nothing stops the sender"
-            held = it.relay.from_tunnel
-            while taken < held:
-                taken += len(await it.receive(it.user))
-            await loop.sock_sendall(it.far, chunk)
-
-    run(scenario())
+async def test_a_reader_that_stops_stops_the_sender() -> None:
+    async with joined() as it:
+        loop, sent, chunk = asyncio.get_running_loop(), 0, bytes(65536)
+        taken = 0
+        with pytest.raises(TimeoutError):
+            while True:
+                async with asyncio.timeout(0.5):
+                    await loop.sock_sendall(it.far, chunk)
+                sent += len(chunk)
+                assert sent < 64 * 1024 * 1024, "nothing stops the sender"
+        held = it.relay.from_tunnel
+        while taken < held:
+            taken += len(await it.receive(it.user))
+        await loop.sock_sendall(it.far, chunk)
 
 
-def test_a_silent_tunnel_ends_by_the_idle_limit_and_a_busy_one_does_not() -> None:
-    async def scenario() -> None:
-        async with joined(idle=0.2) as it:
-            for _ in range(10):  # ten bytes over twice the limit keep it open
-                it.user.send(b".")
-                await it.receive(it.far)
-                await asyncio.sleep(0.04)
-            assert not it.ended.done()
-            assert (await it.ended).reason is Reason.IDLE
-            with pytest.raises(ConnectionResetError):
-                await it.receive(it.user)
-
-    run(scenario())
+async def test_a_silent_tunnel_ends_by_the_idle_limit_and_a_busy_one_does_not() -> None:
+    async with joined(idle=0.2) as it:
+        for _ in range(10):  # ten bytes over twice the limit keep it open
+            it.user.send(b".")
+            await it.receive(it.far)
+            await asyncio.sleep(0.04)
+        assert not it.ended.done()
+        assert (await it.ended).reason is Reason.IDLE
+        with pytest.raises(ConnectionResetError):
+            await it.receive(it.user)
 
 
-def test_a_half_closed_tunnel_that_stays_silent_ends() -> None:
-    async def scenario() -> None:
-        async with joined(half_close=0.1) as it:
-            it.user.shutdown(socket.SHUT_WR)
-            assert await it.receive_all(it.far) == b""
-            assert (await it.ended).reason is Reason.HALF_CLOSED
-
-    run(scenario())
+async def test_a_half_closed_tunnel_that_stays_silent_ends() -> None:
+    async with joined(half_close=0.1) as it:
+        it.user.shutdown(socket.SHUT_WR)
+        assert await it.receive_all(it.far) == b""
+        assert (await it.ended).reason is Reason.HALF_CLOSED
 
 
-def test_stop_resets_the_local_socket_and_reports_once() -> None:
-    async def scenario() -> None:
-        async with joined() as it:
-            it.relay.stop()
-            it.relay.stop()
-            assert (await it.ended).reason is Reason.STOPPED
-            with pytest.raises(ConnectionResetError):
-                await it.receive(it.user)
-
-    run(scenario())
+async def test_stop_resets_the_local_socket_and_reports_once() -> None:
+    async with joined() as it:
+        it.relay.stop()
+        it.relay.stop()
+        assert (await it.ended).reason is Reason.STOPPED
+        with pytest.raises(ConnectionResetError):
+            await it.receive(it.user)
 
 
-def test_reset_takes_a_transport_that_is_closing_already() -> None:
-    async def scenario() -> None:
-        one, other = tcp_pair()
-        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=one)
-        transport.close()
-        reset(transport)
-        other.close()
-
-    run(scenario())
+async def test_reset_takes_a_transport_that_is_closing_already() -> None:
+    one, other = tcp_pair()
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=one)
+    transport.close()
+    reset(transport)
+    other.close()
