@@ -8,13 +8,15 @@ Items may also be lines of a file, which is read again at SIGHUP; empty lines an
 over. The variable that names it, POG_AUTH_FILE, could be the one of an item too: what begins with { is an item.
 """
 
+import io
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from pog.config.parsers import Kind
+from pog.config.files import read_text
+from pog.config.parsers import Kind, cleaned, is_presentable
 from pog.errors import SettingsError
 
 # bcrypt takes the first 72 bytes of a password; Go's GenerateFromPassword refuses longer ones, so that nothing is lost.
@@ -55,8 +57,8 @@ def parse_item(text: str) -> AuthItem:
     if not isinstance(given, dict):
         raise ValueError("not a JSON object")
     name, hashed, expiry = (given.get(key) for key in ("name", "hash", "exp_date"))
-    if not isinstance(name, str) or not name or ":" in name:
-        raise ValueError("name is missing, or holds a colon")
+    if not isinstance(name, str) or not name or ":" in name or not is_presentable(name):
+        raise ValueError("name is missing, or holds a colon or a control character")
     if not isinstance(hashed, str) or not HASH.fullmatch(hashed):
         raise ValueError("hash is not one of bcrypt; an env file without single quotes may have expanded its $ signs")
     if not isinstance(expiry, str):
@@ -84,14 +86,14 @@ def parse_items(prefix: str, environ: Mapping[str, str]) -> tuple[AuthItem, ...]
         if variable == f"{prefix}FILE" and not _is_item(text):
             continue
         try:
-            items.append(parse_item(text))
+            items.append(parse_item(cleaned(text)))
         except ValueError as error:
             raise SettingsError(variable, f"must be {ITEM.form}: {error}") from None
     return tuple(items)
 
 
 def _is_item(text: str) -> bool:
-    return text.lstrip().startswith("{")
+    return cleaned(text).lstrip().startswith("{")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +110,9 @@ class ItemFile:
         A file without items is an error too: a server or client without any would be open to everybody, and a file that
         is being written may be empty for a moment.
         """
-        try:
-            with open(path, encoding="utf-8") as file:
-                lines = [line.strip() for line in file]
-        except OSError as error:
-            raise SettingsError(path, f"cannot be read: {error.strerror}") from None
-        except ValueError:
-            raise SettingsError(path, "must be text in UTF-8") from None
         items = []
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(io.StringIO(read_text(path), newline=None), 1):
+            line = line.strip()
             if line and not line.startswith("#"):
                 try:
                     items.append(parse_item(line))
@@ -139,11 +135,11 @@ def new_item(name: str, password: str, ttl: float, *, cost: int = COST, now: dat
     """A new item as one line of JSON, good for `ttl` seconds. Raises SettingsError for what could never pass."""
     if not name or ":" in name or not name.isprintable():
         raise SettingsError("name", "must be printable text without a colon")
-    secret = password.encode()
+    secret = password.encode("utf-8", "surrogatepass")
     if len(secret) > LONGEST_PASSWORD:
         raise SettingsError("password", f"must be at most {LONGEST_PASSWORD} bytes long, the limit of bcrypt")
-    if b"\0" in secret:
-        raise SettingsError("password", "must not hold a zero byte")
+    if not is_presentable(password):
+        raise SettingsError("password", "must hold no control character: no program could present it (RFC 7617)")
     import bcrypt
 
     expires = (now or datetime.now(UTC)).astimezone(UTC) + timedelta(seconds=ttl)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pog.config.parsers import BOOL, OFF_IF_SET, Kind
+from pog.config.parsers import BOOL, OFF_IF_SET, Kind, cleaned
 from pog.errors import SettingsError
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Setting:
     def read(self, name: str, text: str) -> Any:
         """Raises SettingsError that names the variable or flag, the accepted form and, but for secrets, the value."""
         try:
-            return self.kind.parse(text)
+            return self.kind.parse(cleaned(text))
         except SettingsError as error:  # of what the text leads to
             raise SettingsError(name, f"must be {self.kind.form}: {error}") from None
         except ValueError:

@@ -4,10 +4,14 @@
     seconds    10, 0.5, or a Go duration: 10s, 1m30s, 100000h
     listen     [host]:port as in Go; ":18080" is every address of this machine, IPv4 and IPv6
     server     host:port
-    login      user:password
+    authority  host or host:port, without a user (RFC 9113 8.3.1)
+    login      user:password, without control characters (RFC 7617 section 2)
     networks   10.0.0.0/8,::1/128
 
+A host is an address (IPv6 in brackets) or a name, which may be absolute (a dot behind it) or beyond ASCII (IDNA).
+
 Parsers raise ValueError on anything else; settings.load turns that into a SettingsError with the name and the form.
+What custom allows around any value is taken off before by `cleaned`.
 """
 
 import base64
@@ -68,6 +72,12 @@ class Login:
         return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
 
+def cleaned(text: str) -> str:
+    """Without the line end that a value from a file has behind it (a secret, an env file with CRLF), and without the
+    byte order mark before it."""
+    return text.removeprefix("\ufeff").rstrip("\r\n")
+
+
 TRUE = ("1", "t", "T", "TRUE", "true", "True")
 FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
@@ -122,22 +132,52 @@ def parse_whole(text: str, least: int, most: int) -> int:
     return int(text)
 
 
+def parse_host(host: str) -> str:
+    """A name that a resolver can be asked for, in ASCII (RFC 3490 ToASCII), or an address as it is.
+
+    RFC 1035 2.3.4: labels of 1 to 63 bytes, 253 in all with dots between them; one more dot makes the name absolute.
+    """
+    if ":" in host:
+        return host  # IPv6, checked between its brackets
+    name = host if host.isascii() else host.encode("idna").decode()
+    # Beyond ASCII there are letters that IDNA turns into delimiters, such as a full-width solidus.
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", name) or len(name.rstrip(".")) > 253:
+        raise ValueError(host)
+    return name
+
+
 def parse_listen(text: str) -> Address:
     host, colon, port = text.rpartition(":")
     if not colon:
         raise ValueError(text)
-    return Address(parse_host_port(f"{host}:1")[0] if host else "", parse_whole(port, 0, 65535))
+    return Address(parse_server(f"{host}:1").host if host else "", parse_whole(port, 0, 65535))
 
 
 def parse_server(text: str) -> Address:
-    return Address(*parse_host_port(text))
+    host, port = parse_host_port(text)
+    return Address(parse_host(host), port)
+
+
+def parse_authority(text: str) -> str:
+    """A name in ASCII, for that is what the field carries."""
+    if text.endswith("]") or ":" not in text:
+        return str(parse_server(f"{text}:1")).removesuffix(":1")
+    return str(parse_server(text))
 
 
 def parse_login(text: str) -> Login:
     user, colon, password = text.partition(":")
-    if not colon or not user:
+    if not colon or not user or user != user.strip() or not is_presentable(text):
         raise ValueError("no user:password")
+    if text[0] == text[-1] and text[0] in "'\"":  # Docker's env files keep quotes
+        raise ValueError("quoted")
     return Login(user, password)
+
+
+def is_presentable(text: str) -> bool:
+    """Whether a user or password can be sent: RFC 7617 section 2 forbids control characters, and surrogates, which
+    stand for bytes that were no UTF-8, are no characters."""
+    return not re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", text)
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
@@ -146,12 +186,6 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 def parse_namespace(text: str) -> str:
     if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", text):
-        raise ValueError(text)
-    return text
-
-
-def parse_authority(text: str) -> str:
-    if not text.isprintable() or "@" in text:  # RFC 9113 8.3.1: without user information
         raise ValueError(text)
     return text
 
@@ -177,7 +211,9 @@ WORKERS = Kind("N", "a whole number from 1 to 256", lambda text: parse_whole(tex
 LISTEN = Kind("[HOST]:PORT", "[host]:port, such as 127.0.0.1:18080, [::1]:18080 or :18080", parse_listen)
 LISTEN_PORT = Kind(PORT.metavar, PORT.form, lambda text: Address("", PORT.parse(text)))
 SERVER = Kind("HOST:PORT", "host:port without a scheme, such as pog.example.com:443 or [::1]:8080", parse_server)
-LOGIN = Kind("USER:PASSWORD", "user:password", parse_login, secret=True)
+LOGIN = Kind("USER:PASSWORD", "user:password, without quotes and control characters", parse_login, secret=True)
 NETWORKS = Kind("CIDR,...", "networks separated by commas, such as 127.0.0.0/8,::1/128", parse_networks)
 NAMESPACE = Kind("PREFIX", "a metric name prefix of letters, digits, _ and :", parse_namespace)
-AUTHORITY = Kind("NAME", "a name or name:port, without a user", parse_authority)
+AUTHORITY = Kind(
+    "HOST[:PORT]", "host or host:port without a scheme, such as pog.example.com, [::1] or [::1]:443", parse_authority
+)

@@ -52,6 +52,8 @@ BAD = {
     "name is missing": item(name=None),
     "name is missing, or": item(name=""),
     "or holds a colon": item(name="a:b"),
+    "a control character": item(name="a\nb"),
+    "or a control character": item(name="a\udcff"),
     "hash is not": item(hash=HASH[:-1]),
     "expanded its [$] signs": item(hash="a$10$"),
     "one of bcrypt": item(hash=HASH.replace("$10$", "$99$")),
@@ -103,7 +105,9 @@ def test_a_new_item_has_the_cost_of_the_original_by_default() -> None:
         ("a\nb", "pw", "name: must be"),
         ("a", "x" * 73, "password: must be at most 72 bytes"),
         ("a", "ä" * 37, "password: must be at most 72 bytes"),
-        ("a", "x\0", "zero byte"),
+        ("a", "x\0", "no control character"),
+        ("a", "x\n", "no control character"),
+        ("a", "x\udcff", "no control character"),  # a byte that was no UTF-8
     ],
 )
 def test_items_that_could_never_pass_are_not_made(name: str, password: str, problem: str) -> None:
@@ -118,6 +122,22 @@ def test_a_file_of_items(tmp_path: Path) -> None:
     assert [each.name for each in ItemFile.read(str(path)).items] == ["a", "b"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_a_file_of_any_encoding_that_names_itself(tmp_path: Path, encoding: str, line_end: str) -> None:
+    """Windows PowerShell 5 writes UTF-16 with `>`, and a mark before UTF-8."""
+    path = tmp_path / "items"
+    path.write_bytes(line_end.join(["# wer darf", item(name="bär"), item(name="b"), ""]).encode(encoding))
+    assert [each.name for each in ItemFile.read(str(path)).items] == ["bär", "b"]
+
+
+def test_a_directory_or_a_path_that_cannot_be_is_named(tmp_path: Path) -> None:
+    for path, problem in ((str(tmp_path), "cannot be read: Is a directory"), ("a\0b", "cannot be read: embedded null")):
+        with pytest.raises(SettingsError, match=problem) as caught:
+            ItemFile.read(path)
+        assert caught.value.name == path
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -125,7 +145,10 @@ def test_a_file_of_items(tmp_path: Path) -> None:
         (b"# nobody\n\n", ": must hold at least one item"),
         (b"\n" + item(hash="s3cret").encode(), ", line 2: must be an auth item"),
         (b'{"name":', ", line 1: must be an auth item"),
-        (b"\xff\xfe", ": must be text in UTF-8"),
+        (b"\xff\xfe", ": must hold at least one item"),
+        (b"\xff\xfe{", ": must be text in UTF-8"),
+        (item().encode("utf-16-le"), ", line 1: must be an auth item"),  # no mark: read as UTF-8
+        (b"\xe4", ": must be text in UTF-8"),
         (None, ": cannot be read: No such file or directory"),
     ],
 )
@@ -145,7 +168,13 @@ def test_the_variable_of_the_file_may_hold_the_item_of_a_user_called_file(tmp_pa
     path.write_text(item(name="b"))
     cls: type[ServerSettings] | type[ClientSettings] = ServerSettings if prefix == "POG_AUTH_" else ClientSettings
     variable, others = f"{prefix}FILE", {"SERVER_ADDR": "a:1", f"{prefix}A": item(name="a")}
-    for text, names in ((str(path), ["a", "b"]), (item(name="file"), ["a", "file"]), ("", ["a"])):
+    for text, names in (
+        (str(path), ["a", "b"]),
+        (f"{path}\n", ["a", "b"]),
+        (item(name="file"), ["a", "file"]),
+        (f"\ufeff{item(name='file')}\r\n", ["a", "file"]),
+        ("", ["a"]),
+    ):
         settings = load(cls, others | {variable: text}, {})
         assert [each.name for each in settings.auth_items] == names
     with pytest.raises(SettingsError, match=f"^{variable}: must be the path of a file of auth items: /nowhere: "):

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from pog.config.settings import Address, ClientSettings, CommonSettings, ServerSettings, load, markdown, table
+from pog.config.settings import Address, ClientSettings, CommonSettings, Login, ServerSettings, load, markdown, table
 from pog.errors import SettingsError
 
 HASH = "$2a$10$uIGiYtUKu5OJtCfRO95yIOoE.udSSjMoTc1CqCXe3iRHpS4DA.b9m"
@@ -46,6 +46,22 @@ def test_variables_are_read(cls: type[CommonSettings], variable: str, text: str,
 @pytest.mark.parametrize(("cls", "variable"), [(each[0], each[1]) for each in SAID])
 def test_an_empty_variable_is_unset(cls: type[CommonSettings], variable: str) -> None:
     assert load(cls, CLIENT | {variable: ""}, {}) == load(cls, CLIENT, {})
+
+
+@pytest.mark.parametrize(("cls", "variable", "text", "name", "value"), SAID)
+def test_a_line_end_behind_a_value_does_not_count(
+    cls: type[CommonSettings], variable: str, text: str, name: str, value: object
+) -> None:
+    """A secret that is handed over from a file has one, and every line of an env file with CRLF."""
+    for end in ("\n", "\r", "\r\n"):
+        assert getattr(load(cls, CLIENT | {variable: text + end}, {}), name) == value
+
+
+def test_secrets_from_files_are_read_without_their_line_end() -> None:
+    environ = {"SERVER_ADDR": "pog.example:443\n", "CLIENT_POG_AUTH": "me:s3cret\r\n", "CLIENT_AUTH_A": f"{ITEM}\n"}
+    settings = load(ClientSettings, environ, {})
+    assert (settings.server_addr, settings.pog_auth) == (Address("pog.example", 443), Login("me", "s3cret"))
+    assert [item.name for item in settings.auth] == ["ilya"]
 
 
 def test_flags_win_over_variables_and_what_loses_is_not_looked_at() -> None:
