@@ -101,7 +101,10 @@ class Limits:
 
 
 class Pool(Generic[S]):
-    """`dial` opens one connection or raises ExitUnavailable; what happens to it later is told to this pool."""
+    """`dial` opens one connection or raises ExitUnavailable; any other exception counts as a failed dial too.
+
+    What happens to a connection later is to be reported by `stream_ended`, `draining` and `lost`.
+    """
 
     def __init__(self, name: str, dial: Callable[[], Awaitable[S]], limits: Limits, waiting: Gauge) -> None:
         self._loop = asyncio.get_running_loop()
@@ -308,6 +311,14 @@ class Pool(Generic[S]):
             session = await self._dial()
         except ExitUnavailable as error:
             self._dial_failed(str(error))
+        except asyncio.CancelledError:
+            if self._closed:
+                raise
+            # A library may cancel the task that it runs in.
+            self._dial_failed("the dial was cancelled")
+        except Exception as error:
+            log.debug("exit %s: a dial failed in a way that nobody foresaw", self._name, exc_info=True)
+            self._dial_failed(" ".join(f"{type(error).__name__}: {error}".split()))
         else:
             self._add(session)
 

@@ -119,6 +119,42 @@ def test_failed_dials_are_repeated_with_back_off_until_one_succeeds(caplog: pyte
     assert len(said) == 1, "an outage is one line in the log"
 
 
+@pytest.mark.parametrize(
+    "error", [UnicodeError("label empty\nor too long"), RuntimeError(), ExceptionGroup("two", [OSError(), OSError()])]
+)
+def test_an_unforeseen_exception_is_a_failed_dial(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """It backs off as after any other, and is one line in the log."""
+
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials, Limits(0.01, 0, Backoff(base=1000, maximum=1000), hurry=1000))
+        (await dials.next()).set_exception(error)
+        await turns()
+        assert dials.count == 1
+        with pytest.raises(ExitUnavailable, match=f"west: no connection .*: {type(error).__name__}"):
+            await pool.acquire()
+        await pool.close()
+
+    run(main())
+    lines = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert [record.exc_info for record in lines] == [None]
+    assert "\n" not in lines[0].getMessage()
+
+
+def test_a_dial_that_is_cancelled_from_within_is_a_failed_dial() -> None:
+    async def main() -> None:
+        dials = Dials()
+        pool = make(dials, Limits(0.01, 0, Backoff(base=1000, maximum=1000), hurry=1000))
+        (await dials.next()).cancel()
+        await turns()
+        assert dials.count == 1
+        with pytest.raises(ExitUnavailable, match="cancelled"):
+            await pool.acquire()
+        await pool.close()
+
+    run(main())
+
+
 def test_a_request_waits_for_the_connection_and_gets_the_reason_when_none_comes() -> None:
     async def main() -> None:
         dials, waiting = Dials(), waiting_gauge()
