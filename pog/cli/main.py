@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 import pog
-from pog.config.parsers import LOGIN, POSITIVE_SECONDS, SERVER, Address, parse_duration
+from pog.config.parsers import LOGIN, POSITIVE_SECONDS, SERVER, Address, cleaned, parse_duration
 from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, load, table
 from pog.errors import PogError, SettingsError
 from pog.process.stdio import standard_streams
@@ -54,7 +54,8 @@ class Pog(click.Group):
             if isinstance(cause, PogError):
                 fail(str(cause), 1)
             if isinstance(cause, OSError):
-                fail(cause.strerror or str(cause), 1)
+                file = f"{cause.filename}: " if cause.filename else ""
+                fail(f"{file}{cause.strerror or cause}", 1)
             raise
 
 
@@ -332,4 +333,4 @@ def asked_password() -> str:
     if sys.stdin.isatty():
         asked: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         return asked
-    return sys.stdin.readline().rstrip("\r\n")
+    return cleaned(sys.stdin.readline())

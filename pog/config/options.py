@@ -60,7 +60,8 @@ class Setting:
         for row in self.spellings:
             flag = flags.get(row.key) if row.flag else None
             if flag is not None:
-                yield lambda row=row, flag=flag: row.read(row.flag, flag) if isinstance(flag, str) else flag  # type: ignore[misc]
+                given = isinstance(flag, str) and flag != row.default  # "" where that is the default says: none
+                yield lambda row=row, flag=flag, given=given: row.read(row.flag, flag) if given else flag  # type: ignore[misc]
         for row in self.spellings:
             if text := environ.get(row.env):
                 yield lambda row=row, text=text: row.read(row.env, text)  # type: ignore[misc]

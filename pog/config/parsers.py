@@ -160,9 +160,16 @@ def parse_server(text: str) -> Address:
 
 def parse_authority(text: str) -> str:
     """A name in ASCII, for that is what the field carries."""
+    host, port = split_authority(text)
+    name = parse_server(f"[{host}]:1" if ":" in host else f"{host}:1").host
+    return join_host_port(name, port) if port else join_host_port(name, 1).removesuffix(":1")
+
+
+def split_authority(text: str) -> tuple[str, int | None]:
+    """The host, an IPv6 address without its brackets, and the port if there is one."""
     if text.endswith("]") or ":" not in text:
-        return str(parse_server(f"{text}:1")).removesuffix(":1")
-    return str(parse_server(text))
+        return parse_host_port(f"{text}:1")[0], None
+    return parse_host_port(text)
 
 
 def parse_login(text: str) -> Login:

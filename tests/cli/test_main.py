@@ -163,6 +163,7 @@ def test_a_bad_setting_is_one_line_and_status_2(args: list[str], problem: str) -
     ("raised", "line"),
     [
         (OSError(98, "cannot listen on 127.0.0.1:8080: Address already in use"), "cannot listen on 127.0.0.1:8080: "),
+        (FileNotFoundError(2, "No such file or directory", "/tmp/x"), "/tmp/x: No such file or directory"),
         (ExitUnavailable("no such host"), "no such host"),
         (ExceptionGroup("both", [ExceptionGroup("ends", [OSError("one")])]), "one"),
     ],
@@ -201,7 +202,7 @@ def test_genauthitem_prints_json_like_go() -> None:
 
 
 def test_auth_new_takes_the_password_from_standard_input() -> None:
-    result = invoke("auth", "new", "o'neil", "--ttl", "1h", stdin="s3cret\nmore\n")
+    result = invoke("auth", "new", "o'neil", "--ttl", "1h", stdin="\ufeffs3cret\r\nmore\n")
     item = made(result)
     assert bcrypt.checkpw(b"s3cret", item.hash.encode())
     assert "s3cret" not in result.output

@@ -74,6 +74,10 @@ def test_flags_win_over_variables_and_what_loses_is_not_looked_at() -> None:
     assert load(ClientSettings, {}, {"server_addr": Address("h", 1)}).server_addr == Address("h", 1)
 
 
+def test_an_empty_flag_says_that_there_is_none() -> None:
+    assert load(ClientSettings, CLIENT | {"SERVER_HOST": "pog.example"}, {"server_host": ""}).server_host == ""
+
+
 def test_auth_items_come_from_every_variable_with_the_prefix() -> None:
     environ = CLIENT | {"POG_AUTH_ITEM1": ITEM, "CLIENT_AUTH_A": ITEM, "CLIENT_AUTH_B": ITEM.replace("ilya", "anna")}
     assert [item.name for item in load(ServerSettings, environ, {}).auth] == ["ilya"]

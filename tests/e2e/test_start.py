@@ -2,16 +2,20 @@
 
 import re
 import signal
+import socket
+import ssl
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import pytest
 
 from tests.helpers import h2c, pog, rpc
+from tests.helpers.items import item
 from tests.helpers.origin import Origins, echo
 from tests.helpers.process import Program
-from tests.helpers.tls import Authority
+from tests.helpers.tls import Authority, PlainAuthority
 from tests.helpers.user import connect, get
 
 
@@ -110,14 +114,95 @@ def test_tls_at_hypercorn(origins: Origins, authority: Authority) -> None:
             ({"SSL_CERT_FILE": str(authority.ca_file)}, 200),
             ({"SSL_CERT_FILE": str(authority.ca_file), "SERVER_HOST": "localhost"}, 200),
             ({"SSL_CERT_FILE": str(authority.ca_file), "SERVER_HOST": "pog.example"}, 503),
+            ({"SSL_CERT_FILE": str(authority.ca_file), "SERVER_HOST": "localhost."}, 200),  # an absolute name
+            ({"SSL_CERT_FILE": marked(authority.ca_file, "utf-16")}, 200),
+            ({"SSL_CERT_FILE": marked(authority.ca_file, "utf-8-sig")}, 200),
             ({}, 503),
-            ({"SKIP_VERIFY": "1"}, 200),
+            ({"SKIP_VERIFY": "1", "SSL_CERT_FILE": "/nonexistent/ca.pem"}, 200),
         ):
             client = pog.client(server.host_port, {"INSECURE": "", "EXIT_WAIT": "0.5", **env})
             with client.program, connect(client.address, target) as tunnel:
                 assert tunnel.status == status, (env, tunnel.head)
                 if status == 503:
                     assert "certificate" in tunnel.fields["x-proxy-over-grpc-error"].lower()
+
+
+def marked(file: Path, encoding: str) -> str:
+    """The path of a copy with a byte order mark, as PowerShell writes it."""
+    copy = file.with_name(f"{encoding}.pem")
+    copy.write_text(file.read_text(), encoding)
+    return str(copy)
+
+
+def test_an_authority_made_by_plain_openssl(origins: Origins, tmp_path: Path) -> None:
+    """On every version of Python: 3.13 has VERIFY_X509_STRICT by default."""
+    own = PlainAuthority(tmp_path)
+    server = pog.hypercorn(None, "--certfile", str(own.cert_file), "--keyfile", str(own.key_file))
+    with server.program:
+        client = pog.client(server.host_port, {"INSECURE": "", "SSL_CERT_FILE": str(own.ca_file)})
+        with client.program, connect(client.address, origins.start(echo).host_port) as tunnel:
+            assert tunnel.status == 200, tunnel.head
+
+
+def test_a_silent_connection_before_tls_does_not_hold_the_end_up(authority: Authority) -> None:
+    """On every version of Python: from 3.12 on Hypercorn waits for it, for 60 s."""
+    files = ("--certfile", str(authority.cert_file), "--keyfile", str(authority.key_file))
+    server = pog.hypercorn(None, *files)
+    with server.program, socket.create_connection(server.address) as silent:
+        # That another one has been served shows that the silent one was accepted before.
+        user = ssl.create_default_context(cafile=str(authority.ca_file))
+        with socket.create_connection(server.address) as sock, user.wrap_socket(sock, server_hostname="localhost"):
+            pass
+        server.program.stop()
+        assert silent.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("command", "env", "problem"),
+    [
+        ("client", {"SERVER_HOST": "https://pog.example"}, "SERVER_HOST: must be host or host:port without a scheme"),
+        ("client", {"SERVER_HOST": '"pog.example"'}, "SERVER_HOST: must be host or host:port"),
+        ("client", {"SERVER_HOST": "pog..example"}, "SERVER_HOST: must be host or host:port"),
+        ("client", {"SERVER_ADDR": "pog..example:443"}, "SERVER_ADDR: must be host:port"),
+        ("client", {"CLIENT_POG_AUTH": "me:two\nlines"}, "CLIENT_POG_AUTH: must be user:password"),
+        ("client", {"CLIENT_LISTEN": "a..b:1"}, "CLIENT_LISTEN: must be [host]:port"),
+        ("server", {"SERVER_LISTEN": "' :8080'"}, "SERVER_LISTEN: must be [host]:port"),
+        (
+            "server",
+            {"POG_AUTH_FILE": "/nonexistent/items"},
+            "POG_AUTH_FILE: must be .*: /nonexistent/items: cannot be read",
+        ),
+        (
+            "client",
+            {"SSLKEYLOGFILE": "/nonexistent/x"},
+            "SSLKEYLOGFILE: /nonexistent/x cannot be written: No such file",
+        ),
+        (
+            "client",
+            {"SSL_CERT_FILE": "/nonexistent/x"},
+            "SSL_CERT_FILE: must be .*: /nonexistent/x: cannot be read: No such",
+        ),
+        ("client", {"SSL_CERT_FILE": "/dev/null"}, "SSL_CERT_FILE: must be .*; there is none in /dev/null"),
+        ("client", {"SSL_CERT_DIR": "/nonexistent"}, "SSL_CERT_DIR: must be .*; there is none at /nonexistent"),
+    ],
+)
+def test_a_setting_without_its_grammar_ends_the_start_with_its_name(
+    command: str, env: dict[str, str], problem: str
+) -> None:
+    defaults = {"SERVER_ADDR": "127.0.0.1:1", "CLIENT_LISTEN": pog.ANY_PORT, "SERVER_LISTEN": pog.ANY_PORT}
+    program = Program([*pog.POG, command], defaults | env)
+    assert program.wait() == 2, program.output()
+    (line,) = program.stderr
+    assert re.match(f"pog: {problem}".replace("[", r"\["), line), line
+
+
+def test_a_login_from_a_file_is_taken_without_its_line_end(origins: Origins) -> None:
+    env = {"POG_AUTH_ME": item("me", "secret")}
+    server = pog.server(env)
+    with server.program:
+        client = pog.client(server.host_port, {"CLIENT_POG_AUTH": "me:secret\n"})
+        with client.program, connect(client.address, origins.start(echo).host_port) as tunnel:
+            assert tunnel.status == 200, tunnel.head
 
 
 def test_plain_text_to_a_tls_port_says_so(authority: Authority) -> None:

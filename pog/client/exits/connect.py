@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pog.client.exits.tls import client_context
+from pog.config.parsers import split_authority
 from pog.errors import ExitUnavailable, LimitReached
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
-from pog.net.address import parse_host_port
 from pog.net.connect import connect_socket, strerror
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
     from pog.config.settings import ClientSettings
     from pog.net.resolve import Resolver
+
+log = logging.getLogger(__name__)
 
 # A connection that was silent is probed with the next request; after a laptop's sleep it is dead, and somebody waits
 # for the page. Seconds.
@@ -42,36 +47,31 @@ class Target:
 
     @classmethod
     def of(cls, settings: ClientSettings) -> Target:
-        """SERVER_HOST is the :authority and the name in the certificate, as with grpc-go's WithAuthority."""
+        """SERVER_HOST is the :authority and the name in the certificate, as with grpc-go's WithAuthority.
+
+        Raises SettingsError when the authorities that should be trusted cannot be read.
+        """
         address = settings.server_addr
         authority = settings.server_host or str(address)
         return cls(
             host=address.host,
             port=address.port,
-            authority=authority,
-            tls=None if settings.insecure else _tls_context(verify=not settings.skip_verify),
-            server_name=_host_of(settings.server_host) or address.host,
+            # RFC 4007 section 6: the zone of an IPv6 address means something on this machine only.
+            authority=re.sub(r"%[^\]]*", "", authority),
+            tls=None if settings.insecure else client_context(verify=not settings.skip_verify),
+            server_name=_server_name(authority),
             timeout=settings.connect_timeout,
             session=SessionConfig(keepalive=settings.keepalive, keepalive_timeout=_PROBE_TIMEOUT),
         )
 
 
-def _host_of(authority: str) -> str:
-    """The host of `host` or `host:port`."""
-    try:
-        return parse_host_port(authority)[0]
-    except ValueError:
-        return authority.strip("[]")
+def _server_name(authority: str) -> str:
+    """The name that the certificate must have, and the one to ask for.
 
-
-def _tls_context(*, verify: bool) -> ssl.SSLContext:
-    """The system's authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR, which OpenSSL reads itself."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["h2"])
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    RFC 6066 section 3: without the dot behind an absolute name, which no certificate has either (RFC 5280 4.2.1.6).
+    """
+    host, _ = split_authority(authority)
+    return host.partition("%")[0].removesuffix(".")
 
 
 class Watch(Protocol):
@@ -94,9 +94,26 @@ async def connect(target: Target, watch: Watch, resolver: Resolver) -> Session:
     """
     try:
         async with asyncio.timeout(target.timeout):
-            return await _start_session(target, await _dial(target, resolver), watch)
+            return await _connect(target, watch, resolver)
+    except ExitUnavailable:
+        raise
     except TimeoutError:
         raise ExitUnavailable(f"no connection within {target.timeout:g} s") from None
+    except Exception as error:
+        log.debug("a dial failed in a way that nobody foresaw", exc_info=True)
+        raise ExitUnavailable(" ".join(f"{type(error).__name__}: {error}".split())) from error
+
+
+async def _connect(target: Target, watch: Watch, resolver: Resolver) -> Session:
+    if target.tls is not None:
+        # A name that cannot be asked for fails here; in uvloop's handshake it would be a traceback in the log.
+        target.tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=target.server_name)
+    sock = await _dial(target, resolver)
+    try:
+        return await _start_session(target, sock, watch)
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def _dial(target: Target, resolver: Resolver) -> socket.socket:
