@@ -1,25 +1,22 @@
-"""What the tests of grpctest share: both event loops, and a client that sees single frames."""
+"""What the tests of grpctest share: the event loops, and a client that sees single frames."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import uvloop
 
-from pog.grpctest.leftovers import tasks_left
-from pog.grpctest.sockets import Sockets
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from pog.grpctest import Serving
     from pog.http2.stream import Stream
 
-LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+# What users of grpctest have when they ask for nothing else, and what the other tests here run on.
+ASYNCIO = pytest.mark.loops("asyncio")
+BOTH_LOOPS = pytest.mark.loops("asyncio", "uvloop")
 
 REQUEST = [
     (":method", "POST"),
@@ -29,26 +26,6 @@ REQUEST = [
     ("content-type", "application/grpc"),
     ("te", "trailers"),
 ]
-
-
-def run(
-    test: Callable[[], Awaitable[None]],
-    loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
-) -> None:
-    """Runs `test`; nothing that it started may be left, and the loop may have caught no exception."""
-    caught: list[dict[str, Any]] = []
-
-    async def main() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: caught.append(context))
-        sockets = Sockets()
-        async with asyncio.timeout(30):
-            await test()
-        assert await tasks_left(0.0) == []
-        assert sockets.left() == []
-
-    with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(main())
-    assert caught == [], caught
 
 
 async def session(sc: Serving) -> Session:

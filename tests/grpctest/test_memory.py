@@ -7,7 +7,9 @@ from contextvars import ContextVar, copy_context
 from typing import cast
 
 from pog.grpctest.memory import MemoryTransport, join
-from tests.grpctest.support import run
+from tests.grpctest.support import ASYNCIO
+
+pytestmark = ASYNCIO
 
 
 class Recorder(asyncio.Protocol):
@@ -58,88 +60,73 @@ async def turns(count: int = 10) -> None:
         await asyncio.sleep(0)
 
 
-def test_bytes_go_both_ways_in_order() -> None:
-    async def test() -> None:
-        client, server = pair()
-        client.transport.write(b"one")
-        client.transport.write(bytearray(b"two"))
-        client.transport.writelines([b"three", memoryview(b"four")])
-        client.transport.write(b"")
-        server.transport.write(b"back")
-        assert (client.events, server.events) == ([], [])
-        await turns()
-        assert (client.events, server.events) == ([b"back"], [b"onetwothreefour"])
-
-    run(test)
+async def test_bytes_go_both_ways_in_order() -> None:
+    client, server = pair()
+    client.transport.write(b"one")
+    client.transport.write(bytearray(b"two"))
+    client.transport.writelines([b"three", memoryview(b"four")])
+    client.transport.write(b"")
+    server.transport.write(b"back")
+    assert (client.events, server.events) == ([], [])
+    await turns()
+    assert (client.events, server.events) == ([b"back"], [b"onetwothreefour"])
 
 
-def test_callbacks_of_the_server_run_where_it_was_started() -> None:
-    async def test() -> None:
-        context = copy_context()
-        context.run(PLACE.set, "server")
-        client, server = Recorder(), Recorder()
-        join(client, server, context)
-        client.transport.write(b"x")
-        server.transport.write(b"y")
-        await turns()
-        assert (server.where, client.where) == ("server", None)
-
-    run(test)
+async def test_callbacks_of_the_server_run_where_it_was_started() -> None:
+    context = copy_context()
+    context.run(PLACE.set, "server")
+    client, server = Recorder(), Recorder()
+    join(client, server, context)
+    client.transport.write(b"x")
+    server.transport.write(b"y")
+    await turns()
+    assert (server.where, client.where) == ("server", None)
 
 
-def test_a_reader_that_pauses_pauses_the_writer() -> None:
-    async def test() -> None:
-        client, server = pair()
-        server.transport.pause_reading()
-        client.transport.set_write_buffer_limits(10)
-        client.transport.write(bytes(10))
-        assert client.events == []
-        client.transport.write(b"x")
-        assert client.events == ["pause"]
-        assert client.transport.get_write_buffer_size() == 11
-        client.transport.close()
-        await turns()
-        assert server.events == []
-        server.transport.resume_reading()
-        await server.gone.wait()
-        assert server.events == [bytes(10) + b"x", "eof", "lost"]
-        assert client.events[1:] == ["resume", "lost"]
-
-    run(test)
+async def test_a_reader_that_pauses_pauses_the_writer() -> None:
+    client, server = pair()
+    server.transport.pause_reading()
+    client.transport.set_write_buffer_limits(10)
+    client.transport.write(bytes(10))
+    assert client.events == []
+    client.transport.write(b"x")
+    assert client.events == ["pause"]
+    assert client.transport.get_write_buffer_size() == 11
+    client.transport.close()
+    await turns()
+    assert server.events == []
+    server.transport.resume_reading()
+    await server.gone.wait()
+    assert server.events == [bytes(10) + b"x", "eof", "lost"]
+    assert client.events[1:] == ["resume", "lost"]
 
 
-def test_half_closing() -> None:
-    async def test() -> None:
-        client, server = pair(keep=True)
-        client.transport.write(b"all")
-        client.transport.write_eof()
-        client.transport.write(b"not this")
-        await turns()
-        assert server.events == [b"all", "eof"]
-        server.transport.write(b"answer")
-        server.transport.close()
-        await client.gone.wait() if not client.keep else await turns()
-        assert client.events == [b"answer", "eof"]
-        client.transport.close()
-        await client.gone.wait()
-        await server.gone.wait()
-
-    run(test)
+async def test_half_closing() -> None:
+    client, server = pair(keep=True)
+    client.transport.write(b"all")
+    client.transport.write_eof()
+    client.transport.write(b"not this")
+    await turns()
+    assert server.events == [b"all", "eof"]
+    server.transport.write(b"answer")
+    server.transport.close()
+    await client.gone.wait() if not client.keep else await turns()
+    assert client.events == [b"answer", "eof"]
+    client.transport.close()
+    await client.gone.wait()
+    await server.gone.wait()
 
 
-def test_close_delivers_first_and_abort_drops() -> None:
-    async def test() -> None:
-        client, server = pair()
-        client.transport.write(b"last words")
-        client.transport.close()
-        await client.gone.wait()
-        await server.gone.wait()
-        assert server.events == [b"last words", "eof", "lost"]
-        client, server = pair()
-        client.transport.write(b"never")
-        client.transport.abort()
-        await client.gone.wait()
-        await server.gone.wait()
-        assert (client.events, server.events) == (["lost"], [ConnectionResetError])
-
-    run(test)
+async def test_close_delivers_first_and_abort_drops() -> None:
+    client, server = pair()
+    client.transport.write(b"last words")
+    client.transport.close()
+    await client.gone.wait()
+    await server.gone.wait()
+    assert server.events == [b"last words", "eof", "lost"]
+    client, server = pair()
+    client.transport.write(b"never")
+    client.transport.abort()
+    await client.gone.wait()
+    await server.gone.wait()
+    assert (client.events, server.events) == (["lost"], [ConnectionResetError])

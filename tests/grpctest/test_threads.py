@@ -80,9 +80,6 @@ def test_the_tests_own_failure_passes() -> None:
             _ = 1 / 0
 
 
-def test_it_may_be_used_beside_a_running_loop() -> None:
-    async def main() -> str:
-        with serve_in_thread(Echo()) as sc:
-            return await asyncio.to_thread(say, sc, "hello")
-
-    assert asyncio.run(main()) == "hello"
+async def test_it_may_be_used_beside_a_running_loop() -> None:
+    with serve_in_thread(Echo()) as sc:
+        assert await asyncio.to_thread(say, sc, "hello") == "hello"

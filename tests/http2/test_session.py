@@ -368,7 +368,6 @@ async def test_a_peer_that_reads_nothing_cannot_make_us_hold_answers(monkeypatch
 
 async def test_memory_is_shared_by_all_sessions() -> None:
     """Over half of it a reader's window stays small; over all of it streams without a reader go."""
-
     sessions = Sessions()
     sessions.budget.limit = 1000 * KIB
 
@@ -465,7 +464,6 @@ async def test_the_round_trip_is_known_from_the_start() -> None:
 
 async def test_dropping_what_is_held_may_write_and_come_back_without_counting_twice() -> None:
     """The eighth piece of a pass is written at once; that may end the very stream whose held bytes are given back."""
-
     sessions = Sessions()
     stream, request = await sessions.call(REQUEST)
     other_stream, other = await sessions.call(REQUEST)

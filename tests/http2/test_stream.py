@@ -313,7 +313,6 @@ async def test_attaching_to_a_broken_stream_tells_so() -> None:
 
 async def test_a_server_that_is_done_first_ends_the_call_and_takes_no_more() -> None:
     """RFC 9113 section 8.1: trailers, then RST_STREAM(NO_ERROR); to the client this is an end, not an error."""
-
     sessions = Sessions(server=SMALL)
     stream, request = await sessions.call(REQUEST)
     taker = Taker(stream)

@@ -355,7 +355,6 @@ async def test_a_call_that_the_server_never_ends_is_given_up(monkeypatch: pytest
 
 async def test_trailers_behind_an_early_end() -> None:
     """RFC 9113 section 8.1: the server is done, the client was still sending."""
-
     made = await tunnel(SMALL)
     made.destination.stop_after = 1
     made.client.write(bytes(300 * KIB))
