@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpclib.client
 import grpclib.server
 import pytest
-import uvloop
 from grpclib.const import Cardinality, Status
 from grpclib.encoding.proto import ProtoCodec
 from grpclib.events import _DispatchChannelEvents
@@ -27,7 +27,7 @@ from tests.http2.memory import until
 from tests.tunnel.test_lane import Tape
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from pog.grpctest import Serving
     from pog.http2.stream import Stream
@@ -43,7 +43,7 @@ HEADERS = [
     ("te", "trailers"),
     ("content-type", "application/grpc"),
 ]
-LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
+BOTH_LOOPS = pytest.mark.loops("asyncio", "uvloop")
 
 
 class Echo(HTTPProxyBase):
@@ -91,17 +91,13 @@ class Echo(HTTPProxyBase):
         lane.close()
 
 
-def with_server(factory: Callable[[], asyncio.AbstractEventLoop], test: Callable[[Serving], Awaitable[None]]) -> None:
-    """Runs a test beside a server of ours: grpclib's handler on our streams. Calls must end before the server does."""
-
-    async def main() -> None:
-        service = Echo()
-        async with asyncio.timeout(30), serve(service, transport="app") as sc:
-            await test(sc)
-            await until(lambda: service.running == 0)
-
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(main())
+@asynccontextmanager
+async def served() -> AsyncIterator[Serving]:
+    """A server of ours: grpclib's handler on our streams. Calls must end before the server does."""
+    service = Echo()
+    async with serve(service, transport="app") as sc:
+        yield sc
+        await until(lambda: service.running == 0)
 
 
 def grpcio_tunnel(port: int, packets: Iterator[Packet]) -> Iterator[Packet]:
@@ -113,8 +109,8 @@ def grpcio_tunnel(port: int, packets: Iterator[Packet]) -> Iterator[Packet]:
         yield from run(packets, timeout=20)
 
 
-@pytest.mark.parametrize("factory", LOOPS)
-def test_grpcio_as_client(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+@BOTH_LOOPS
+async def test_grpcio_as_client() -> None:
     chunks = [bytes([number]) * size for number, size in enumerate([1, 100, 20_000, 1_000_000, 3_000_000, 7])]
 
     def talk(port: int) -> bytes:
@@ -124,27 +120,23 @@ def test_grpcio_as_client(factory: Callable[[], asyncio.AbstractEventLoop]) -> N
         assert all(each.payload for each in answers[1:])
         return b"".join(each.payload for each in answers[1:])
 
-    async def test(sc: Serving) -> None:
+    async with served() as sc:
         results = await asyncio.gather(*(asyncio.to_thread(talk, sc.address.port) for _ in range(4)))
-        assert results == [b"".join(chunks)] * 4
-
-    with_server(factory, test)
+    assert results == [b"".join(chunks)] * 4
 
 
-def test_grpcio_is_told_a_status() -> None:
+async def test_grpcio_is_told_a_status() -> None:
     def talk(port: int) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             list(grpcio_tunnel(port, iter([Packet(connect_request=ConnectRequest(host_port="refuse"))])))
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
         assert caught.value.details() == "not there"
 
-    async def test(sc: Serving) -> None:
+    async with served() as sc:
         await asyncio.to_thread(talk, sc.address.port)
 
-    with_server(asyncio.new_event_loop, test)
 
-
-def test_a_client_that_cancels_ends_the_handler() -> None:
+async def test_a_client_that_cancels_ends_the_handler() -> None:
     def talk(port: int) -> None:
         packets = iter([Packet(connect_request=ConnectRequest(host_port="a:1"))])
         options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
@@ -163,10 +155,8 @@ def test_a_client_that_cancels_ends_the_handler() -> None:
             call.cancel()
             gate.set()
 
-    async def test(sc: Serving) -> None:
+    async with served() as sc:
         await asyncio.to_thread(talk, sc.address.port)
-
-    with_server(asyncio.new_event_loop, test)
 
 
 # grpcio as server
@@ -199,57 +189,49 @@ async def opened(stream: Stream) -> LaneTransport:
     return LaneTransport(stream, half_close=False)
 
 
-@pytest.mark.parametrize("factory", LOOPS)
-def test_grpcio_as_server(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+@BOTH_LOOPS
+async def test_grpcio_as_server() -> None:
     chunks = [bytes([number]) * size for number, size in enumerate([1, 100, 20_000, 1_000_000, 3_000_000, 7])]
 
-    async def test() -> None:
-        async with serve(Plain(), transport="grpcio") as sc:
-            _, session = await sc.connect(lambda: Session(client=True))
-            tapes = []
-            for _ in range(4):
-                lane = await opened(await open_tunnel(session))
-                tape = Tape()
-                tape.transport = lane
-                lane.set_protocol(tape)
-                for chunk in chunks:
-                    lane.write(chunk)
-                lane.write_eof()
-                tapes.append(tape)
-            await until(lambda: all("lost" in tape.calls for tape in tapes))
-            for tape in tapes:
-                assert tape.error is None
-                assert tape.data == b"".join(chunks)
-            assert session.active == 0
-            session.drain()
-            await session.closed
-
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(asyncio.wait_for(test(), 30))
-
-
-def test_a_status_of_grpcio_breaks_the_tunnel() -> None:
-    async def test() -> None:
-        async with serve(Plain(), transport="grpcio") as sc:
-            _, session = await sc.connect(lambda: Session(client=True))
-            refused = await open_tunnel(session, "refuse")
-            assert await refused.recv_data(5) == b""
-            fields = dict(refused.trailers or refused.headers or [])
-            assert fields["grpc-status"] == "14"
+    async with serve(Plain(), transport="grpcio") as sc:
+        _, session = await sc.connect(lambda: Session(client=True))
+        tapes = []
+        for _ in range(4):
             lane = await opened(await open_tunnel(session))
             tape = Tape()
             tape.transport = lane
             lane.set_protocol(tape)
-            lane.write(b"break")
-            await until(lambda: "lost" in tape.calls)
-            assert tape.data == b"break"
-            assert isinstance(tape.error, CallFailed)
-            assert tape.error.status is Status.UNAVAILABLE
-            session.abort("the test is over")
-            await session.closed
+            for chunk in chunks:
+                lane.write(chunk)
+            lane.write_eof()
+            tapes.append(tape)
+        await until(lambda: all("lost" in tape.calls for tape in tapes))
+        for tape in tapes:
+            assert tape.error is None
+            assert tape.data == b"".join(chunks)
+        assert session.active == 0
+        session.drain()
+        await session.closed
 
-    with asyncio.Runner() as runner:
-        runner.run(asyncio.wait_for(test(), 30))
+
+async def test_a_status_of_grpcio_breaks_the_tunnel() -> None:
+    async with serve(Plain(), transport="grpcio") as sc:
+        _, session = await sc.connect(lambda: Session(client=True))
+        refused = await open_tunnel(session, "refuse")
+        assert await refused.recv_data(5) == b""
+        fields = dict(refused.trailers or refused.headers or [])
+        assert fields["grpc-status"] == "14"
+        lane = await opened(await open_tunnel(session))
+        tape = Tape()
+        tape.transport = lane
+        lane.set_protocol(tape)
+        lane.write(b"break")
+        await until(lambda: "lost" in tape.calls)
+        assert tape.data == b"break"
+        assert isinstance(tape.error, CallFailed)
+        assert tape.error.status is Status.UNAVAILABLE
+        session.abort("the test is over")
+        await session.closed
 
 
 # grpclib's client
@@ -284,8 +266,8 @@ class Channel:
         )
 
 
-def test_grpclib_on_both_sides() -> None:
-    async def test(sc: Serving) -> None:
+async def test_grpclib_on_both_sides() -> None:
+    async with served() as sc:
         _, session = await sc.connect(lambda: Session(client=True))
         async with Channel(session).call() as call:
             await call.send_message(Packet(connect_request=ConnectRequest(host_port="a:1")))
@@ -300,5 +282,3 @@ def test_grpclib_on_both_sides() -> None:
         assert caught.value.status is Status.PERMISSION_DENIED
         assert session.messages_sent == 3
         session.abort("the test is over")
-
-    with_server(asyncio.new_event_loop, test)

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import uvloop
 
 from pog.process.timers import Limit, after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
 
-def in_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    def run_it(run: Callable[[Coroutine[Any, Any, None]], None], **arguments: object) -> None:
-        run(test(**arguments))
-
-    run_it.__name__, run_it.__doc__ = test.__name__, test.__doc__
-    own = inspect.signature(run_it).parameters["run"].replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    run_it.__signature__ = inspect.Signature([own, *inspect.signature(test).parameters.values()])  # type: ignore[attr-defined]
-    both: Callable[..., Callable[..., None]] = pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
-    return both(run_it)
+pytestmark = pytest.mark.loops("asyncio", "uvloop")
 
 
-@in_both_loops
 async def test_each_is_called_once_in_the_order_of_its_time() -> None:
     called: list[str] = []
     done = asyncio.Event()
@@ -40,7 +29,6 @@ async def test_each_is_called_once_in_the_order_of_its_time() -> None:
     assert called == ["first", "second", "later"]
 
 
-@in_both_loops
 async def test_none_is_called_before_its_time() -> None:
     loop = asyncio.get_running_loop()
     began, called = loop.time(), loop.create_future()
@@ -49,7 +37,6 @@ async def test_none_is_called_before_its_time() -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-@in_both_loops
 async def test_one_that_is_cancelled_is_not_called_and_the_others_are(which: int) -> None:
     called: list[int] = []
     last = asyncio.Event()
@@ -65,7 +52,6 @@ async def test_one_that_is_cancelled_is_not_called_and_the_others_are(which: int
     assert called == [number for number in range(3) if number != which]
 
 
-@in_both_loops
 async def test_a_line_that_has_run_empty_goes_on() -> None:
     for _ in range(2):
         called = asyncio.Event()
@@ -73,7 +59,6 @@ async def test_a_line_that_has_run_empty_goes_on() -> None:
         await called.wait()
 
 
-@in_both_loops
 async def test_one_that_is_due_can_still_be_cancelled() -> None:
     """Two are due at once, and the first cancels the second."""
     called: list[str] = []
@@ -85,7 +70,6 @@ async def test_one_that_is_due_can_still_be_cancelled() -> None:
     assert not called
 
 
-@in_both_loops
 async def test_one_that_fails_is_told_and_harms_no_other() -> None:
     told: list[object] = []
     done = asyncio.Event()
@@ -96,7 +80,6 @@ async def test_one_that_fails_is_told_and_harms_no_other() -> None:
     assert [type(error) for error in told] == [ZeroDivisionError]
 
 
-@in_both_loops
 async def test_a_cancelled_timer_lets_go_of_what_it_would_have_called() -> None:
     class Owner:
         def call(self) -> None:
@@ -111,7 +94,6 @@ async def test_a_cancelled_timer_lets_go_of_what_it_would_have_called() -> None:
     assert gone() is None
 
 
-@in_both_loops
 async def test_a_limit_ends_what_takes_longer() -> None:
     with pytest.raises(TimeoutError):
         with Limit(0.01):
@@ -119,7 +101,6 @@ async def test_a_limit_ends_what_takes_longer() -> None:
     await asyncio.sleep(0)  # the task is not cancelled any more
 
 
-@in_both_loops
 async def test_a_limit_that_is_kept_does_nothing() -> None:
     task = asyncio.current_task()
     assert task is not None
@@ -131,14 +112,12 @@ async def test_a_limit_that_is_kept_does_nothing() -> None:
     assert not task.cancelling()
 
 
-@in_both_loops
 async def test_an_error_inside_a_limit_stays_what_it_is() -> None:
     with pytest.raises(KeyError):
         with Limit(60):
             raise KeyError
 
 
-@in_both_loops
 async def test_who_is_cancelled_by_another_is_not_told_of_a_timeout() -> None:
     inside = asyncio.Event()
 
@@ -154,7 +133,6 @@ async def test_who_is_cancelled_by_another_is_not_told_of_a_timeout() -> None:
         await task
 
 
-@in_both_loops
 async def test_who_is_cancelled_by_another_and_late_is_cancelled() -> None:
     """As asyncio.timeout: the limit takes back its own cancellation only."""
     outer = asyncio.current_task()

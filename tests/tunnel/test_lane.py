@@ -16,7 +16,7 @@ from pog.proto.grpcproxy_pb2 import ConnectRequest, Packet
 from pog.tunnel.lane import LaneTransport
 from pog.wire import encode
 from tests.http2.factory import REQUEST, RESPONSE, TRAILERS
-from tests.http2.memory import Sessions, run, settle, until
+from tests.http2.memory import Sessions, settle, until
 
 KIB = 1024
 SMALL = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
@@ -369,7 +369,7 @@ async def test_trailers_behind_an_early_end() -> None:
     assert TRAILERS[0] in made.stream.trailers
 
 
-def test_a_tunnel_that_is_over_leaves_nothing_for_the_garbage_collector() -> None:
+async def test_a_tunnel_that_is_over_leaves_nothing_for_the_garbage_collector() -> None:
     async def use(sessions: Sessions, broken: bool) -> None:
         stream, request = await sessions.call(REQUEST)
         await request.send_headers(RESPONSE)
@@ -385,18 +385,15 @@ def test_a_tunnel_that_is_over_leaves_nothing_for_the_garbage_collector() -> Non
         await settle()
         made.user.transport = made.destination.transport = None
 
-    async def test() -> None:
-        sessions = Sessions()
+    sessions = Sessions()
+    gc.collect()
+    gc.disable()
+    try:
         for broken in (False, True):
             await use(sessions, broken)
             sessions.requests.clear()
             await settle()
             left = [each for each in gc.get_objects() if isinstance(each, (Stream, LaneTransport))]
             assert left == []
-
-    gc.collect()
-    gc.disable()
-    try:
-        run(test)
     finally:
         gc.enable()

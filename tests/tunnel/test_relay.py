@@ -7,7 +7,7 @@ import socket
 import struct
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
@@ -64,10 +64,6 @@ async def joined(*, idle: float = 0, half_close: float = 0, early: bytes = b"") 
         user.close()
         far.close()
         await asyncio.sleep(0)
-
-
-def run(scenario: object) -> None:
-    asyncio.run(asyncio.wait_for(cast("asyncio.Future[None]", scenario), 20))
 
 
 async def test_bytes_go_both_ways_and_early_ones_go_first() -> None:
