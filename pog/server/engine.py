@@ -19,11 +19,13 @@ import hypercorn.protocol
 from h2.errors import ErrorCodes
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h11 import H11Protocol
 
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
 from pog.server.asgi import AsgiExchange, absolute, http_scope
 from pog.server.dispatch import Served
+from pog.server.http1 import Http1Protocol, cut_after_drain, while_connected
 from pog.server.service import LAST_WORDS
 from pog.wire.content_type import is_grpc
 
@@ -48,14 +50,35 @@ log = logging.getLogger("pog.server")
 def install() -> None:
     """Puts our protocol in the place of Hypercorn's. Importing pog.server does it."""
     vars(hypercorn.protocol)["H2Protocol"] = h2_protocol
+    vars(hypercorn.protocol)["H11Protocol"] = h11_protocol
 
 
-def h2_protocol(app: AppWrapper, *arguments: Any) -> EngineProtocol | H2Protocol:
+def h2_protocol(
+    app: AppWrapper, config: Config, context: WorkerContext, *arguments: Any
+) -> EngineProtocol | H2Protocol:
     """Ours for an app of ours, unless it wants the portable path; Hypercorn's for any other."""
     ours = getattr(app, "app", None)
-    if isinstance(ours, Served) and not ours.portable:
-        return EngineProtocol(ours, app, *arguments)
-    return H2Protocol(app, *arguments)
+    if not isinstance(ours, Served):
+        return H2Protocol(app, config, context, *arguments)
+    outlast_drain(config, ours)
+    if not ours.portable:
+        return EngineProtocol(ours, app, config, context, *arguments)
+    while_connected(cut_after_drain(ours, context, arguments[-1].__self__), "http2-watch")
+    return H2Protocol(app, config, context, *arguments)
+
+
+def h11_protocol(app: AppWrapper, config: Config, *arguments: Any) -> Http1Protocol | H11Protocol:
+    """Hypercorn's for any app, watched over for one of ours."""
+    ours = getattr(app, "app", None)
+    if isinstance(ours, Served):
+        outlast_drain(config, ours)
+        return Http1Protocol(ours, app, config, *arguments)
+    return H11Protocol(app, config, *arguments)
+
+
+def outlast_drain(config: Config, app: Served) -> None:
+    """Hypercorn cuts what is left at a limit of its own: not before our drain has."""
+    config.graceful_timeout = max(config.graceful_timeout, app.drain_timeout + 2 * LAST_WORDS)
 
 
 class EngineProtocol:
@@ -77,8 +100,6 @@ class EngineProtocol:
     ) -> None:
         self._served = app
         self._app = cast("Any", wrapper)
-        # Hypercorn cuts what is left then, so not before our own drain has.
-        config.graceful_timeout = max(config.graceful_timeout, app.drain_timeout + 2 * LAST_WORDS)
         self._context = context
         self._tasks = task_group
         self._scheme = "https" if ssl else "http"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
+import h2.connection
 import pytest
 
 from tests.helpers import pog, rpc
@@ -101,6 +102,49 @@ def test_a_server(
             figures.cut += 1
         check_end(figures, server.program, began)
     assert (figures.refused, figures.moved) == (20 * refuses, 20 * moves)
+
+
+HALF_A_CALL = (
+    b"POST /healthcheck.Healthcheck/Invoke HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 100\r\n\r\n{"
+)
+# Far more than the sockets' buffers hold.
+MANY_PAGES = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 400
+SHORT = {"DRAIN_TIMEOUT": "1"}
+STARTS = {
+    "pog server": lambda: pog.server(SHORT),
+    "hypercorn": lambda: pog.hypercorn(SHORT, "--workers", "0"),
+    "pog client": lambda: pog.client("127.0.0.1:1", SHORT),
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_pages_that_stand_still_do_not_hold_up_the_end(start: str) -> None:
+    """Half a request, four hundred whose answers nobody reads, and the same by HTTP/2 through a window that is shut."""
+    end = STARTS[start]()
+    with end.program, ExitStack() as stack:
+        for data in (HALF_A_CALL, MANY_PAGES, stalled_page(), HALF_A_CALL[:20], b""):
+            sock = stack.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(end.address)
+            sock.sendall(data)
+        if end.is_server:
+            end.metrics()  # answered behind the others: these are being served by now
+        began = time.monotonic()
+        end.program.send_signal(signal.SIGTERM)
+        assert end.program.wait(1 + GRACE) == 0, end.program.output()
+        end.program.check_output()
+        print(f"pages that stand still, {start}: exit after {time.monotonic() - began:.2f} s of 1 s")
+
+
+def stalled_page() -> bytes:
+    """A request for a page by HTTP/2, and no window for the answer."""
+    connection = h2.connection.H2Connection()
+    connection.local_settings.initial_window_size = 0
+    connection.initiate_connection()
+    fields = [(":method", "GET"), (":scheme", "http"), (":authority", "x"), (":path", "/metrics")]
+    connection.send_headers(1, fields, end_stream=True)
+    return connection.data_to_send()
 
 
 def check_end(figures: Figures, program: Program, began: float) -> None:

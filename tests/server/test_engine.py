@@ -11,12 +11,15 @@ import hypercorn.protocol
 import pytest
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h11 import H11Protocol
 
 import pog.server
-from pog.server.engine import EngineProtocol, h2_protocol
+from pog.server.engine import EngineProtocol, h2_protocol, h11_protocol
+from pog.server.http1 import Http1Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 def test_the_seam_is_in_place() -> None:
     assert vars(hypercorn.protocol)["H2Protocol"] is h2_protocol
+    assert vars(hypercorn.protocol)["H11Protocol"] is h11_protocol
 
 
 def test_importing_the_app_puts_it_in_place() -> None:
@@ -33,16 +37,24 @@ def test_importing_the_app_puts_it_in_place() -> None:
     assert out.strip() == "pog.server.engine"
 
 
-@pytest.mark.parametrize("method", [ProtocolWrapper.__init__, ProtocolWrapper.handle])
-def test_hypercorn_still_makes_its_connections_by_that_name(method: Callable[..., object]) -> None:
-    assert "H2Protocol(" in inspect.getsource(method)
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        (ProtocolWrapper.__init__, "H2Protocol("),
+        (ProtocolWrapper.handle, "H2Protocol("),
+        (ProtocolWrapper.__init__, "H11Protocol("),
+    ],
+)
+def test_hypercorn_still_makes_its_connections_by_these_names(method: Callable[..., object], name: str) -> None:
+    assert name in inspect.getsource(method)
 
 
 def test_hypercorn_still_hands_over_what_our_protocol_takes() -> None:
-    theirs = list(inspect.signature(H2Protocol.__init__).parameters)
-    ours = list(inspect.signature(EngineProtocol.__init__).parameters)
-    assert ours[:3] == ["self", "app", "wrapper"]
-    assert ours[3:] == theirs[2:]
+    for hypercorns, pogs in ((H2Protocol, EngineProtocol), (H11Protocol, Http1Protocol)):
+        theirs = list(inspect.signature(hypercorns.__init__).parameters)
+        ours = list(inspect.signature(pogs.__init__).parameters)
+        assert ours[:3] == ["self", "app", "wrapper"]
+        assert ours[3:] == theirs[2:]
     initiate = inspect.signature(H2Protocol.initiate).parameters
     assert list(initiate) == list(inspect.signature(EngineProtocol.initiate).parameters)
 
@@ -57,9 +69,11 @@ def test_hypercorn_still_has_what_the_takeover_touches() -> None:
 def test_another_app_keeps_hypercorns_own_protocol() -> None:
     async def other(*_: object) -> None: ...
 
-    arguments = [Config(), *[None] * 7]
-    arguments[1] = type("Context", (), {"event_class": object})()
-    assert type(h2_protocol(ASGIWrapper(other), *arguments)) is H2Protocol
+    for make, theirs in ((h2_protocol, H2Protocol), (h11_protocol, H11Protocol)):
+        config = Config()
+        made = make(ASGIWrapper(other), config, WorkerContext(None), *[None] * 6)
+        assert type(made) is theirs
+        assert config.graceful_timeout == Config().graceful_timeout
 
 
 def test_the_app_is_where_the_command_line_looks() -> None:
