@@ -108,6 +108,9 @@ class MemoryTransport(asyncio.Transport):
         self._high = _HIGH if high is None else high
         self._low = self._high // 4 if low is None else low
 
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        return self._low, self._high
+
     def get_write_buffer_size(self) -> int:
         return self._size
 

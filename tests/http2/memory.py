@@ -3,131 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from contextvars import copy_context
+from typing import TYPE_CHECKING
 
+from pog.grpctest.memory import MemoryTransport
 from pog.http2.session import Session
 from pog.http2.windows import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Callable
 
     from pog.errors import TunnelError
     from pog.http2.config import SessionConfig
     from pog.http2.stream import Stream
 
 
-class Wire(asyncio.Transport):
-    """One direction's end: what is written arrives at the peer's protocol in a later pass of the loop.
+class Wire(MemoryTransport):
+    """Counts what is written to it, one for each call. While it is blocked, the network takes nothing."""
 
-    `blocked`: the network takes nothing; what is written then waits here, and the writer is told above the mark.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loop = asyncio.get_running_loop()
-        self.protocol: asyncio.Protocol | None = None
-        self.peer: Wire | None = None
-        self.waiting: list[bytes] = []
-        self.blocked = False
-        self.full = False
-        self.high = 64 * 1024
-        self.closing = False
-        self.written = 0
-        self.scheduled = False
-        self.reading = True
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-        if self.peer is not None:
-            self.peer._schedule()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self.high = high if high is not None else self.high
-
-    def get_write_buffer_size(self) -> int:
-        return sum(map(len, self.waiting))
+    written = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert data, "nothing was written"
-        if self.closing:
-            return
         self.written += 1
-        self.waiting.append(bytes(data))
-        if self.blocked and not self.full and self.get_write_buffer_size() > self.high:
-            self.full = True
-            assert self.protocol is not None
-            self.protocol.pause_writing()
-        self._schedule()
+        super().write(data)
 
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        self.write(b"".join(list_of_data))
+    @property
+    def full(self) -> bool:
+        """Whether the writer has been told to pause."""
+        return self.get_write_buffer_size() > self.get_write_buffer_limits()[1]
 
-    def _schedule(self) -> None:
-        if not self.scheduled and not self.blocked:
-            self.scheduled = True
-            self.loop.call_soon(self._deliver)
-
-    def _deliver(self) -> None:
-        self.scheduled = False
-        if self.blocked or (self.peer is not None and not self.peer.reading):
-            return
-        data, self.waiting = b"".join(self.waiting), []
-        if data and self.peer is not None and self.peer.protocol is not None:
-            self.peer.protocol.data_received(data)
-        if self.full:
-            self.full = False
-            assert self.protocol is not None
-            self.protocol.resume_writing()
+    def block(self) -> None:
+        self.peer.pause_reading()
 
     def unblock(self) -> None:
-        self.blocked = False
-        self._schedule()
+        self.peer.resume_reading()
 
-    def is_closing(self) -> bool:
-        return self.closing
 
-    def close(self) -> None:
-        if not self.closing:
-            self.closing = True
-            self.loop.call_soon(self._close)
+class Recorder(asyncio.Protocol):
+    """A peer that says nothing and keeps what comes."""
 
-    def _close(self) -> None:
-        if self.peer is not None:
-            self.peer.reading = True
-        self._deliver()
-        self._lose(None)
-        if self.peer is not None:
-            self.peer._lose(None)
+    def __init__(self) -> None:
+        self.data = b""
 
-    def abort(self) -> None:
-        if not self.closing:
-            self.closing = True
-            self.waiting = []
-            self.loop.call_soon(self._lose, None)
-            if self.peer is not None:
-                self.loop.call_soon(self.peer._lose, ConnectionResetError("reset by peer"))
-
-    def _lose(self, error: Exception | None) -> None:
-        protocol, self.protocol = self.protocol, None
-        self.closing = True
-        if protocol is not None:
-            protocol.connection_lost(error)
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("192.0.2.1", 1234) if name == "peername" else default
+    def data_received(self, data: bytes) -> None:
+        self.data += data
 
 
 def connect(client: asyncio.Protocol, server: asyncio.Protocol) -> tuple[Wire, Wire]:
     """The client's and the server's transport."""
-    up, down = Wire(), Wire()
+    up, down = Wire(client, copy_context()), Wire(server, copy_context())
     up.peer, down.peer = down, up
-    up.protocol, down.protocol = client, server
     client.connection_made(up)
     server.connection_made(down)
     return up, down
+
+
+def alone(session: Session) -> tuple[Wire, Recorder]:
+    """The session's transport, and the other side, which is played by a test that feeds the session itself."""
+    recorder = Recorder()
+    return connect(session, recorder)[0], recorder
 
 
 class Sessions:
@@ -183,7 +118,7 @@ class Taker:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Lets the loop run until the condition holds; `run` limits the time."""
+    """Lets the loop run until the condition holds; the runner of the tests limits the time."""
     while not condition():  # noqa: ASYNC110  # what is waited for has no event, by design of the tests
         await asyncio.sleep(0)
 
@@ -192,16 +127,3 @@ async def settle(passes: int = 50) -> None:
     """Lets everything happen that can happen without time."""
     for _ in range(passes):
         await asyncio.sleep(0)
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    """Runs an asynchronous test; an exception that the loop caught fails it."""
-    caught: list[dict[str, Any]] = []
-
-    async def main() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: caught.append(context))
-        async with asyncio.timeout(30):
-            await test()
-
-    asyncio.run(main())
-    assert caught == []

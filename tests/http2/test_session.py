@@ -12,7 +12,7 @@ from pog.http2.config import SessionConfig
 from pog.http2.session import Session
 from tests.http2 import factory
 from tests.http2.factory import REQUEST, RESPONSE, TRAILERS
-from tests.http2.memory import Sessions, Taker, Wire, connect, settle, until
+from tests.http2.memory import Sessions, Taker, alone, connect, settle, until
 
 if TYPE_CHECKING:
     from pog.http2.stream import Stream
@@ -48,19 +48,20 @@ async def test_a_new_stream_does_not_wait_behind_a_download_that_the_network_can
     for request in (bulk_request, quick_request):
         await request.send_headers(RESPONSE)
     await settle()
-    sessions.down.blocked = True
+    sessions.down.block()
+    _, limit = sessions.down.get_write_buffer_limits()
     while not sessions.down.full:
         put(bulk_request, bytes(64 * KIB))
         await asyncio.sleep(0)
     for _ in range(4):
         put(bulk_request, bytes(64 * KIB))
     put(quick_request, b"now")
-    assert sessions.down.get_write_buffer_size() <= sessions.down.high + 130 * KIB
+    assert sessions.down.get_write_buffer_size() <= limit + 130 * KIB
     assert sessions.server.streams[1].queue.size >= 128 * KIB
     sessions.down.unblock()
     # What the transport had goes first, then the keystroke, then the rest of the download.
     await until(lambda: taker.data == b"now")
-    assert len(bulk_taker.data) <= sessions.down.high + 256 * KIB
+    assert len(bulk_taker.data) <= limit + 256 * KIB
 
 
 async def test_a_hundred_streams_at_once_each_in_order() -> None:
@@ -168,7 +169,7 @@ async def test_before_the_peers_settings_a_hundred_streams_may_be_opened() -> No
     session = Session(client=True)
     with pytest.raises(ConnectionLost):
         session.open_stream(REQUEST)
-    session.connection_made(Wire())
+    alone(session)
     for _ in range(100):
         session.open_stream(REQUEST)
     assert session.capacity == 0
@@ -247,7 +248,7 @@ async def test_a_lost_connection_breaks_every_stream_with_its_reason() -> None:
     takers = [Taker(stream) for stream, _ in calls]
     sessions.server.abort("test")
     await until(lambda: all(taker.error is not None for taker in takers))
-    assert str(takers[0].error) == "connection lost: reset by peer"
+    assert str(takers[0].error) == "connection lost: reset by the other end, in memory"
     assert str(calls[0][1].error) == "connection lost: test"
     assert await sessions.server.closed == "test"
     assert sessions.client.is_closing()
@@ -287,7 +288,7 @@ async def test_silence_ends_a_connection_that_is_in_use() -> None:
     sessions = Sessions(client=SessionConfig(keepalive=0.05, keepalive_timeout=0.05))
     stream, _ = await sessions.call(REQUEST)
     taker = Taker(stream)
-    sessions.down.blocked = True
+    sessions.down.block()
     reason = await sessions.client.closed
     assert "no answer to a probe" in reason
     assert taker.error is not None
@@ -308,7 +309,7 @@ async def test_a_stream_that_is_opened_after_a_silence_is_probed_at_once() -> No
     sessions = Sessions(client=SessionConfig(keepalive=0.02, keepalive_timeout=0.02))
     await settle()
     await asyncio.sleep(0.03)
-    sessions.down.blocked = True
+    sessions.down.block()
     sessions.client.open_stream(REQUEST)
     assert "no answer" in await sessions.client.closed
 
@@ -317,12 +318,15 @@ async def test_a_stream_that_is_opened_after_a_silence_is_probed_at_once() -> No
 async def test_a_peer_that_does_not_begin_to_speak_is_given_up(said: bytes) -> None:
     config = SessionConfig(settings_timeout=0.02, keepalive=0.02)
     session = Session(client=False, config=config, on_request=lambda _: None)
-    session.connection_made(Wire())
+    alone(session)
     session.feed(said)
     assert "no SETTINGS" in await session.closed
 
 
-async def test_a_server_ends_a_connection_without_streams_and_keeps_one_in_use() -> None:
+async def test_a_server_ends_a_connection_without_streams_and_keeps_one_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pog.http2.liveness._LOOK_EVERY", 0.05)
     idle = SessionConfig(idle=0.02, keepalive=0.02)
     used, unused = Sessions(server=idle), Sessions(server=idle)
     stream, request = await used.call(REQUEST)
@@ -354,11 +358,9 @@ async def test_a_peer_that_reads_nothing_cannot_make_us_hold_answers(monkeypatch
     monkeypatch.setattr("pog.http2.session._MOST_UNSENT_ANSWERS", 300 * KIB)
 
     session = Session(client=False, on_request=lambda stream: None)
-    wire = Wire()
-    wire.protocol = session
-    session.connection_made(wire)
+    wire, _ = alone(session)
     session.feed(frames.PREFACE + factory.settings() + factory.headers(1))
-    wire.blocked = True
+    wire.block()
     flood = (factory.frame(frames.PING, 0, 0, bytes(8)) * 2 + factory.data(1, b"x")) * 4000
     while not session.closed.done():
         session.feed(flood)
@@ -417,7 +419,7 @@ async def test_what_was_read_before_counts() -> None:
     hello = frames.PREFACE + factory.settings() + factory.headers(1) + factory.data(1, b"early")
     session.feed(hello[:30])
     session.feed(hello[30:])
-    session.connection_made(Wire())
+    alone(session)
     session.feed(factory.data(1, b" late", end_stream=True))
     assert [await requests[0].recv_chunk() for _ in range(2)] == [b"early late", b""]
     session.abort("test")
@@ -427,16 +429,14 @@ async def test_an_upgraded_request_is_stream_one() -> None:
     requests: list[Stream] = []
     session = Session(client=False, on_request=requests.append)
     session.upgrade(b"AAQAAP__", REQUEST)
-    wire = Wire()
-    wire.blocked = True
     session.feed(frames.PREFACE + factory.settings() + factory.headers(3))
-    session.connection_made(wire)
+    _, peer = alone(session)
     assert [request.id for request in requests] == [1, 3]
     assert requests[0].headers == REQUEST
     assert await requests[0].recv_data(5) == b""
     await answer(requests[0])
     await settle()
-    types = [each.type for each in factory.parse(b"".join(wire.waiting))]
+    types = [each.type for each in factory.parse(peer.data)]
     assert types.count(frames.HEADERS) == 2
     session.abort("test")
 
@@ -444,7 +444,7 @@ async def test_an_upgraded_request_is_stream_one() -> None:
 async def test_a_malformed_upgrade_closes() -> None:
     session = Session(client=False, on_request=lambda stream: None)
     session.upgrade(b"AAQAA", REQUEST)
-    session.connection_made(Wire())
+    alone(session)
     assert "HTTP2-Settings" in await session.closed
 
 
@@ -487,6 +487,6 @@ async def test_dropping_what_is_held_may_write_and_come_back_without_counting_tw
 async def test_a_malformed_upgrade_leaves_nothing_behind() -> None:
     session = Session(client=False)
     session.upgrade(b"AAA", REQUEST)
-    session.connection_made(Wire())
+    alone(session)
     assert session.closed.done()
     assert session._watch._timer is None
