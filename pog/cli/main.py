@@ -150,7 +150,7 @@ def client(**flags: object) -> None:
 
     def started(addresses: list[Address]) -> None:
         says("pog client on")(addresses)
-        warn_if_open(settings, addresses[0])
+        warn_if_open(settings, addresses)
 
     run(lambda shutdown: run_client(settings, shutdown=shutdown, started=started), *logs(settings))
 
@@ -168,22 +168,24 @@ def up(**flags: object) -> None:
     fixed = {"server_addr": SERVER_LISTEN, "server_host": "", "insecure": True, "skip_verify": False}
     theirs = remembered(load(ClientSettings, os.environ, flags | fixed))
 
-    def started(server: Address, client: Address) -> None:
+    def started(server: Address, clients: list[Address]) -> None:
+        client = clients[0]
         announce(f"server on {server}", err=False)
         proxy = client if client.host not in ("", "0.0.0.0", "::") else Address("127.0.0.1", client.port)
         login = f"{theirs.auth_items[0].name}:PASSWORD@" if theirs.auth_items else ""
         announce(f"proxy http://{proxy}", err=False)
         announce(f"try:  curl -x http://{login}{proxy} https://example.com/", err=False)
-        warn_if_open(theirs, client)
+        warn_if_open(theirs, clients)
 
     run(lambda shutdown: run_both(ours, theirs, shutdown=shutdown, started=started), *logs(theirs))
 
 
-def warn_if_open(settings: ClientSettings, address: Address) -> None:
+def warn_if_open(settings: ClientSettings, addresses: list[Address]) -> None:
     """An open proxy says so loudly; the server does that for itself, however it is started."""
-    if not settings.auth_items and not address.is_loopback:
+    exposed = ", ".join(str(each) for each in addresses if not each.is_loopback)
+    if exposed and not settings.auth_items:
         announce(
-            f"OPEN PROXY: no CLIENT_AUTH_* is set and {address} is not loopback: whoever reaches it may use it",
+            f"OPEN PROXY: no CLIENT_AUTH_* is set and {exposed} is not loopback: whoever reaches it may use it",
             logging.WARNING,
         )
 

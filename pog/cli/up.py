@@ -22,7 +22,7 @@ async def up(
     client: ClientSettings,
     *,
     shutdown: asyncio.Event,
-    started: Callable[[Address, Address], None],
+    started: Callable[[Address, list[Address]], None],
 ) -> None:
     """Serves until `shutdown` is set: the client drains first, then the server, which has nothing left by then.
 
@@ -39,5 +39,5 @@ async def up(
         tasks.create_task(serving, name="server")
         address = await listening
         settings = dataclasses.replace(client, server_addr=address)
-        await run(settings, shutdown=shutdown, started=lambda addresses: started(address, addresses[0]))
+        await run(settings, shutdown=shutdown, started=lambda addresses: started(address, addresses))
         stop_server.set()

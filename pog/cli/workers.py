@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import logging
 import os
@@ -31,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from pog.config.parsers import Address
 from pog.errors import PogError, SettingsError
-from pog.net.listen import SPREADS, reserved
+from pog.net.listen import SPREADS, beside, reserved
 from pog.process.run import ENDING, loop_factory, raise_descriptor_limit, set_up_logging
 
 if TYPE_CHECKING:
@@ -68,17 +67,16 @@ def run(settings: ServerSettings, started: Callable[[list[Address]], None]) -> N
     # Until the parent takes them they wait: one that came before would leave the directory behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        with TemporaryDirectory(prefix="pog-metrics-") as directory, reserved(settings.listen) as sock:
+        with TemporaryDirectory(prefix="pog-metrics-") as directory, reserved(settings.listen) as held:
             # prometheus_client looks for it when it is imported, which is now: this module is not in pog.server for it.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
             import pog.server.serve  # noqa: F401
             from pog.server.service import warn_if_open
 
             gc.freeze()  # what is there already stays in pages that the workers share
-            warn_if_open(settings, settings.listen)
-            host, port = sock.getsockname()[:2]
-            settings = dataclasses.replace(settings, listen=Address(settings.listen.host, port))
-            Parent(settings, sock, lambda: started([Address(host, port)])).run()
+            addresses = [Address(*each.getsockname()[:2]) for each in held]
+            warn_if_open(settings, addresses)
+            Parent(settings, held, lambda: started(addresses)).run()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
@@ -97,9 +95,9 @@ class Worker:
 class Parent:
     """Starts the workers, replaces those that end, and ends them."""
 
-    def __init__(self, settings: ServerSettings, sock: socket.socket, started: Callable[[], None]) -> None:
+    def __init__(self, settings: ServerSettings, held: list[socket.socket], started: Callable[[], None]) -> None:
         self._settings = settings
-        self._sock = sock
+        self._held = held
         self._started = started
         self._workers = [Worker(number) for number in range(settings.workers)]
         self._serving = 0
@@ -174,7 +172,8 @@ class Parent:
         if self._deadline is None:
             self._deadline = time.monotonic() + self._settings.drain_timeout + _GRACE
             os.close(self._hold)
-            self._sock.close()
+            for each in self._held:
+                each.close()
 
     def _send(self, number: int) -> None:
         for worker in self._workers:
@@ -252,8 +251,6 @@ class Parent:
             self._selector.close()
             for pipe in (self._signals, self._woken, self._ready, self._hold):
                 os.close(pipe)
-            if SPREADS:
-                self._sock.close()
             _share_values(worker.number)
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 runner.run(self._work())
@@ -281,8 +278,12 @@ class Parent:
         for each in ENDING:
             loop.add_signal_handler(each, shutdown.set)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        sock = None if SPREADS else self._sock
-        await serve(self._settings, shutdown=shutdown, started=lambda _: self._serves(), sock=sock)
+        sockets = self._held
+        if SPREADS:
+            sockets = [beside(held) for held in self._held]
+            for held in self._held:
+                held.close()
+        await serve(self._settings, shutdown=shutdown, started=lambda _: self._serves(), sockets=sockets)
 
     def _serves(self) -> None:
         with suppress(BrokenPipeError):

@@ -44,10 +44,10 @@ async def run(settings: ClientSettings, *, shutdown: asyncio.Event, started: Cal
     metrics.start()
     forget = reload_auth(settings, authenticator)
     try:
-        address = await users.listener.listen(settings.listen)
+        addresses = await users.listener.listen(settings.listen)
         exit.start()
-        log.info("listening on %s, PID %d, server %s", address, os.getpid(), exit.name)
-        started([address])
+        log.info("listening on %s, PID %d, server %s", ", ".join(map(str, addresses)), os.getpid(), exit.name)
+        started(addresses)
         await shutdown.wait()
         await users.listener.close()
         cut = await users.drain(settings.drain_timeout)

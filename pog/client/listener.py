@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pog.config.parsers import Address
-from pog.net.listen import BACKLOG, listening_socket
+from pog.net.listen import BACKLOG, listening_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,41 +24,45 @@ log = logging.getLogger(__name__)
 
 
 class Listener:
-    """A listening socket and the count of its connections, whose protocols call `entered` and `left`."""
+    """Listening sockets and the count of their connections, whose protocols call `entered` and `left`."""
 
     def __init__(self, factory: Callable[[], asyncio.Protocol], limit: int) -> None:
         self._factory = factory
         self._limit = limit
         self._count = 0
-        self._socket: socket.socket | None = None
-        self._server: asyncio.Server | None = None
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
         self._opening: asyncio.Task[None] | None = None
 
-    async def listen(self, address: Address) -> Address:
-        """Starts to accept; gives the address with its port. Raises OSError."""
-        self._socket = listening_socket(address)
-        _notice_vanished_peers(self._socket)
+    async def listen(self, address: Address) -> list[Address]:
+        """Starts to accept; gives the addresses of all its sockets. Raises OSError."""
+        self._sockets = listening_sockets(address)
+        for sock in self._sockets:
+            _notice_vanished_peers(sock)
         await self._open()
-        port: int = self._socket.getsockname()[1]
-        return Address(address.host, port)
+        return [Address(*sock.getsockname()[:2]) for sock in self._sockets]
 
     async def _open(self) -> None:
-        assert self._socket is not None
-        # The server owns a duplicate: closing it leaves the socket and the kernel's queue as they are.
-        duplicate = self._socket.dup()
-        self._server = await asyncio.get_running_loop().create_server(self._factory, sock=duplicate, backlog=BACKLOG)
+        loop = asyncio.get_running_loop()
+        for sock in self._sockets:
+            # The server owns a duplicate: closing it leaves the socket and the kernel's queue as they are.
+            self._servers.append(await loop.create_server(self._factory, sock=sock.dup(), backlog=BACKLOG))
 
     def entered(self) -> None:
         self._count += 1
-        if self._count >= self._limit and self._server is not None:
+        if self._count >= self._limit and self._servers:
             log.warning("%d connections, the limit: new ones wait until others end", self._count)
-            self._server.close()
-            self._server = None
+            self._pause()
+
+    def _pause(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
 
     def left(self) -> None:
         """Accepting goes on when an eighth of the room is free again."""
         self._count -= 1
-        paused = self._server is None and self._opening is None and self._socket is not None
+        paused = bool(self._sockets) and not self._servers and self._opening is None
         if paused and self._count <= self._limit - max(1, self._limit // 8):
             self._opening = asyncio.get_running_loop().create_task(self._reopen(), name="listener-reopen")
 
@@ -73,12 +77,10 @@ class Listener:
         """Stops accepting; what waits in the kernel's queue is refused."""
         if self._opening is not None:
             await self._opening
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        self._pause()
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
 
 
 def _notice_vanished_peers(sock: socket.socket) -> None:

@@ -31,6 +31,10 @@ __all__ = [
 
 S = TypeVar("S", bound="CommonSettings")
 
+_LISTEN_HELP = (
+    "without a host, or with 0.0.0.0 or [::], on every address, IPv4 and IPv6; with a name on all its addresses"
+)
+
 AUTH: Kind[tuple[AuthItem, ...]] = Kind("JSON", ITEM.form, lambda text: (ITEM.parse(text),), secret=True)
 OPTIONAL_BOOL: Kind[bool | None] = parsers.BOOL
 OPTIONAL_LOGIN: Kind[Login | None] = parsers.LOGIN
@@ -116,7 +120,7 @@ class ServerSettings(CommonSettings, Guarded):
         "SERVER_LISTEN",
         parsers.LISTEN,
         Address("", 8080),
-        "Where to listen; without a host it is every address.",
+        f"Where to listen: {_LISTEN_HELP}.",
         also=Setting("--port", "PORT", parsers.LISTEN_PORT, 8080, "Port to listen on at every address."),
     )
     auth: tuple[AuthItem, ...] = setting(
@@ -181,7 +185,7 @@ class ClientSettings(CommonSettings, Guarded):
         "CLIENT_LISTEN",
         parsers.LISTEN,
         Address("127.0.0.1", 18080),
-        "Where to listen for programs; without a host it is every address.",
+        f"Where to listen for programs: {_LISTEN_HELP}.",
     )
     pog_auth: Login | None = setting("", "CLIENT_POG_AUTH", OPTIONAL_LOGIN, None, "Who we are to the server.")
     auth: tuple[AuthItem, ...] = setting(

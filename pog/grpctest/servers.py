@@ -13,7 +13,7 @@ from pog.grpctest.front import END, LOOPBACK
 from pog.grpctest.leftovers import Live, begin_call
 from pog.grpctest.memory import join
 from pog.grpctest.watched import Watched
-from pog.net.listen import listening_socket
+from pog.net.listen import listening_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -92,9 +92,9 @@ class AppServer:
         from pog.server.serve import serve_app
 
         self._ending = asyncio.Event()
-        sock = listening_socket(Address(LOOPBACK, port))
+        (sock,) = listening_sockets(Address(LOOPBACK, port))
         self.address = Address(LOOPBACK, sock.getsockname()[1])
-        self._task = asyncio.create_task(serve_app(ServiceApp(mapping), sock, self._ending), name="grpctest app")
+        self._task = asyncio.create_task(serve_app(ServiceApp(mapping), [sock], self._ending), name="grpctest app")
         self._task.add_done_callback(lambda _: sock.close())
 
     async def connect(self, factory: Factory) -> object:

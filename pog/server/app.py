@@ -44,8 +44,6 @@ class App(Served):
             self._pages = pages(self._core) if mux else None
             if self._settings is None:
                 warn_if_open(self._core.settings, None)
-            elif self._settings.workers == 1:  # otherwise their parent does it, once
-                warn_if_open(self._settings, self._settings.listen)
             self._core.start()
         return self._core
 

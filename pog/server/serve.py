@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
 from hypercorn.app_wrappers import ASGIWrapper
@@ -11,9 +12,9 @@ from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config, Sockets
 
 from pog.config.parsers import Address
-from pog.net.listen import BACKLOG, listening_socket
+from pog.net.listen import BACKLOG, listening_sockets
 from pog.server.app import App
-from pog.server.service import LAST_WORDS, Core
+from pog.server.service import LAST_WORDS, Core, warn_if_open
 
 if TYPE_CHECKING:
     import socket
@@ -32,18 +33,21 @@ async def serve(
     *,
     shutdown: asyncio.Event,
     started: Callable[[list[Address]], None],
-    sock: socket.socket | None = None,
+    sockets: list[socket.socket] | None = None,
 ) -> None:
-    """Serves until `shutdown` is set, then drains; `started` gets the real address once it accepts connections.
+    """Serves until `shutdown` is set, then drains; `started` gets the real addresses once it accepts connections.
 
-    `sock` listens already, and is closed in the end. Raises OSError when it cannot listen.
+    `sockets` listen already, and are closed in the end. Raises OSError when it cannot listen.
     """
-    with sock or listening_socket(settings.listen, shared=settings.workers > 1) as sock:
-        addresses = [Address(*sock.getsockname()[:2])]
+    with ExitStack() as stack:
+        listening = [stack.enter_context(each) for each in sockets or listening_sockets(settings.listen)]
+        addresses = [Address(*each.getsockname()[:2]) for each in listening]
         app = App(settings)
+        if sockets is None:  # otherwise the workers' parent does it, once
+            warn_if_open(settings, addresses)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_drain(app.core, shutdown), name="drain")
-            tasks.create_task(serve_app(app, sock, shutdown), name="serve")
+            tasks.create_task(serve_app(app, listening, shutdown), name="serve")
             started(addresses)
 
 
@@ -52,10 +56,10 @@ async def _drain(core: Core, shutdown: asyncio.Event) -> None:
     await core.drain()
 
 
-async def serve_app(app: Served, sock: socket.socket, shutdown: asyncio.Event) -> None:
-    """Runs an app on Hypercorn, on a listening socket, until `shutdown` is set and what is open has ended."""
+async def serve_app(app: Served, listening: list[socket.socket], shutdown: asyncio.Event) -> None:
+    """Runs an app on Hypercorn, on listening sockets, until `shutdown` is set and what is open has ended."""
     config = hypercorn_config(app.drain_timeout)
-    sockets = Sockets(secure_sockets=[], insecure_sockets=[sock], quic_sockets=[])
+    sockets = Sockets(secure_sockets=[], insecure_sockets=listening, quic_sockets=[])
     framework = ASGIWrapper(cast("ASGIFramework", app))
     await worker_serve(framework, config, sockets=sockets, shutdown_trigger=shutdown.wait)
 

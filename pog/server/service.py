@@ -153,14 +153,14 @@ class Core:
         self.metrics.close()
 
 
-def warn_if_open(settings: ServerSettings, listen: Address | None) -> None:
-    """Contract 7: an open server says so loudly. `listen` is None where another program has opened the port."""
+def warn_if_open(settings: ServerSettings, addresses: list[Address] | None) -> None:
+    """Contract 7: an open server says so loudly. `addresses` is None where another program has opened the port."""
     if settings.auth_items:
         return
-    if listen is None:
+    if addresses is None:
         log.warning("OPEN PROXY: no POG_AUTH_* is set: whoever reaches this server may use it")
-    elif not listen.is_loopback:
-        log.warning("OPEN PROXY: no POG_AUTH_* is set and %s is not loopback: whoever reaches it may use it", listen)
+    elif exposed := ", ".join(str(each) for each in addresses if not each.is_loopback):
+        log.warning("OPEN PROXY: no POG_AUTH_* is set and %s is not loopback: whoever reaches it may use it", exposed)
 
 
 async def _everybody(stream: Call) -> None:

@@ -57,8 +57,8 @@ def test_the_client_is_pointed_at_the_server_and_drains_first(monkeypatch: pytes
     async def main() -> None:
         shutdown = asyncio.Event()
 
-        def started(server: Address, client: Address) -> None:
-            told.extend([server, client])
+        def started(server: Address, clients: list[Address]) -> None:
+            told.extend([server, *clients])
             shutdown.set()
 
         await up(SERVER, CLIENT, shutdown=shutdown, started=started)

@@ -180,7 +180,8 @@ async def front(*, auth: Sequence[AuthItem] = (), **changes: Any) -> AsyncIterat
     authenticator = Authenticator(settings.auth, "CLIENT_AUTH_", metrics)
     users = Users(settings, exit, Pages(metrics, None), authenticator, metrics, AccessLog(True, log))
     try:
-        yield Front(users, exit, metrics, await users.listener.listen(settings.listen), log)
+        (address,) = await users.listener.listen(settings.listen)
+        yield Front(users, exit, metrics, address, log)
     finally:
         await users.listener.close()
         await users.drain(0)

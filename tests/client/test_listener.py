@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -39,20 +39,33 @@ async def accepted(address: Address, host: str = "127.0.0.1") -> tuple[asyncio.S
     return reader, writer
 
 
-def test_at_the_limit_new_connections_wait_until_others_end(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("hosts", [["127.0.0.1"], ["127.0.0.1", "::1"]], ids=["one socket", "two sockets"])
+def test_at_the_limit_new_connections_wait_until_others_end(
+    hosts: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    system = socket.getaddrinfo
+    names = {"name.test": hosts}
+
+    def lookup(host: str, *arguments: Any, **options: Any) -> list[Any]:
+        return [info for each in names.get(host, [host]) for info in system(each, *arguments, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+
     async def main() -> None:
         owner = Owner(limit=4)
-        address = await owner.listener.listen(ANY_PORT)
+        address, *others = await owner.listener.listen(Address("name.test", 0))
+        assert [address.host, *(each.host for each in others)] == hosts
         for _ in range(2):
-            users = [await accepted(address) for _ in range(4)]
-            waiting = asyncio.create_task(accepted(address))
-            done, _ = await asyncio.wait({waiting}, timeout=0.1)
+            users = [await accepted(address, hosts[number % len(hosts)]) for number in range(4)]
+            waiting = [asyncio.create_task(accepted(address, host)) for host in hosts]
+            done, _ = await asyncio.wait(waiting, timeout=0.1)
             assert not done
             for _, writer in users:
                 writer.close()
-            _, writer = await waiting
-            writer.close()
-            await writer.wait_closed()
+            for each in waiting:
+                _, writer = await each
+                writer.close()
+                await writer.wait_closed()
         await owner.listener.close()
 
     run(main())
@@ -62,7 +75,7 @@ def test_at_the_limit_new_connections_wait_until_others_end(caplog: pytest.LogCa
 def test_without_a_host_both_families_are_taken() -> None:
     async def main() -> None:
         owner = Owner(limit=10)
-        address = await owner.listener.listen(Address("", 0))
+        (address,) = await owner.listener.listen(Address("", 0))
         assert address.port
         hosts = ["127.0.0.1", "::1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
         for host in hosts:
@@ -77,7 +90,7 @@ def test_without_a_host_both_families_are_taken() -> None:
 def test_a_port_that_is_taken_is_named() -> None:
     async def main() -> None:
         first, second = Owner(1), Owner(1)
-        address = await first.listener.listen(ANY_PORT)
+        (address,) = await first.listener.listen(ANY_PORT)
         with pytest.raises(OSError, match=f"127.0.0.1:{address.port}"):
             await second.listener.listen(address)
         await second.listener.close()
@@ -90,7 +103,7 @@ def test_a_port_that_is_taken_is_named() -> None:
 def test_after_close_nobody_gets_in(limit: int) -> None:
     async def main() -> None:
         owner = Owner(limit)
-        address = await owner.listener.listen(ANY_PORT)
+        (address,) = await owner.listener.listen(ANY_PORT)
         _, writer = await accepted(address)
         await owner.listener.close()
         with pytest.raises(OSError):

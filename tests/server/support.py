@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pog.config.parsers import Address
 from pog.config.settings import ServerSettings
-from pog.net.listen import listening_socket
+from pog.net.listen import listening_sockets
 from pog.server.serve import serve
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ async def serving(**changes: Any) -> AsyncIterator[Running]:
     """What `pog server` runs, on a free port; `changes` are settings. It must end within the drain and a little."""
     listen = Address("127.0.0.1", 0)
     settings = ServerSettings(**{"listen": listen, "drain_timeout": 0.2, **changes})
-    sock, end, started = listening_socket(listen), asyncio.Event(), asyncio.Event()
-    task = asyncio.create_task(serve(settings, shutdown=end, started=lambda _: started.set(), sock=sock))
+    (sock,), end, started = listening_sockets(listen), asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(serve(settings, shutdown=end, started=lambda _: started.set(), sockets=[sock]))
     running = Running(sock.getsockname()[:2], task, end)
     try:
         await started.wait()
