@@ -73,5 +73,7 @@ def call(item: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(item.obj):
         return None
     arguments = {name: item.funcargs[name] for name in inspect.signature(item.obj).parameters}
-    run(item.obj(**arguments), str(item.funcargs.get("loop_name", "production")))
+    # Not from `funcargs`: there it is only for a test that has the argument.
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    run(item.obj(**arguments), str(parameters.get("loop_name", "production")))
     return True

@@ -26,6 +26,11 @@ async def test_each_loop_that_is_named(loop_name: str, number: int) -> None:
     assert number in (1, 2)
 
 
+@pytest.mark.loops("asyncio")
+async def test_a_loop_that_is_named_counts_for_a_test_that_does_not_ask_for_its_name() -> None:
+    assert not isinstance(asyncio.get_running_loop(), uvloop.Loop)
+
+
 def test_a_failure_is_the_tests_own() -> None:
     async def test() -> None:
         raise KeyError("no such thing")
