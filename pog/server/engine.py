@@ -6,7 +6,8 @@ there and then: from the first frame on bytes go from the socket to the session 
 whose faults would break tunnels (no back pressure, one stalled reader stops all, 1,000 requests per connection).
 
 What it relies on, beside documented names: hypercorn.protocol.H2Protocol is what ProtocolWrapper makes, `send` is a
-method of the TCPServer that owns reader, writer and idle_task. A test fails the day that moves.
+method of the TCPServer that owns reader, writer and idle_task, and a worker listens by asyncio.start_server. A test
+fails the day that moves.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
+import hypercorn.asyncio.run
 import hypercorn.protocol
 from h2.errors import ErrorCodes
 from hypercorn.events import Closed, RawData, Updated
@@ -27,6 +29,7 @@ from pog.server.asgi import AsgiExchange, absolute, http_scope
 from pog.server.dispatch import Served
 from pog.server.http1 import Http1Protocol, cut_after_drain, while_connected
 from pog.server.service import LAST_WORDS
+from pog.server.worker import WorkerAsyncio
 from pog.wire.content_type import is_grpc
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ def install() -> None:
     """Puts our protocol in the place of Hypercorn's. Importing pog.server does it."""
     vars(hypercorn.protocol)["H2Protocol"] = h2_protocol
     vars(hypercorn.protocol)["H11Protocol"] = h11_protocol
+    vars(hypercorn.asyncio.run)["asyncio"] = WorkerAsyncio()
 
 
 def h2_protocol(

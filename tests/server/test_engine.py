@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import hypercorn.asyncio.run
 import hypercorn.protocol
 import pytest
 from hypercorn.app_wrappers import ASGIWrapper
@@ -24,10 +27,34 @@ from pog.server.http1 import Http1Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Nothing on loopback takes longer, whatever the load.
+SECONDS = 10.0
+
 
 def test_the_seam_is_in_place() -> None:
     assert vars(hypercorn.protocol)["H2Protocol"] is h2_protocol
     assert vars(hypercorn.protocol)["H11Protocol"] is h11_protocol
+
+
+def test_hypercorn_still_listens_by_that_name() -> None:
+    """Where a worker's end waits for connections that never say anything, on Python 3.12 and later."""
+    source = inspect.getsource(hypercorn.asyncio.run)
+    assert source.count("start_server(") == source.count("asyncio.start_server(") > 0
+    assert source.count("wait_closed()") == source.count("server.wait_closed()") == 1
+
+
+@pytest.mark.loops("asyncio", "uvloop")
+async def test_the_end_of_a_worker_waits_for_no_connection() -> None:
+    accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    worker = vars(hypercorn.asyncio.run)["asyncio"]
+    with socket.create_server(("127.0.0.1", 0)) as sock, socket.create_connection(sock.getsockname()):
+        listener = await worker.start_server(lambda _, writer: accepted.put_nowait(writer), sock=sock)
+        connection = await accepted.get()
+        listener.close()
+        async with asyncio.timeout(SECONDS):
+            await listener.wait_closed()
+        connection.close()
+        await connection.wait_closed()
 
 
 def test_importing_the_app_puts_it_in_place() -> None:
