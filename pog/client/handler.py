@@ -238,11 +238,7 @@ class UserConnection(asyncio.Protocol):
         users.metrics.tunnel_opened(self._relay)
         self._transport.write(ESTABLISHED)
         early, self._early = self._early, []
-        self._relay.start(b"".join(early))
-        if self._half_closed:
-            relay_end = self._transport.get_protocol()
-            assert isinstance(relay_end, asyncio.Protocol)
-            relay_end.eof_received()
+        self._relay.start(b"".join(early), ended=self._half_closed)
 
     def _ended(self, how: Ended) -> None:
         if how.reason is not Reason.DONE:

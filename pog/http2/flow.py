@@ -21,6 +21,7 @@ from pog.http2.receive_buffer import ReceiveBuffer
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from grpclib.utils import Wrapper
 
@@ -55,8 +56,10 @@ class Flow:
     server, the response on a client. `error`: why it broke."""
 
     __slots__ = (
+        "_begins",
         "_consumer",
         "_credited",
+        "_delivering",
         "_end_told",
         "_full",
         "_head_sent",
@@ -96,6 +99,9 @@ class Flow:
         self._wanted = 0
         self._credited = 0
         self._paused = False
+        # Whether reading begins in the next pass, unless the consumer pauses it before.
+        self._begins = False
+        self._delivering = False
         self._full = False
         self._end_told = False
         self._head_sent = session.client
@@ -210,9 +216,15 @@ class Flow:
             return
         self._consumer = consumer
         self.connection.widen(self)
+        if self._full:
+            consumer.pause_writing()
         if self._paused or self.held or self.ended:
-            self._paused = True
-            self.connection.loop.call_soon(self.resume_reading)
+            self._paused = self._begins = True
+            self.connection.loop.call_soon(self._begin_reading)
+
+    def _begin_reading(self) -> None:
+        if self._begins:
+            self.resume_reading()
 
     def unread(self, data: Chunk) -> None:
         """For a consumer: the end of what it was just given belongs to the next consumer."""
@@ -230,6 +242,7 @@ class Flow:
 
     def pause_reading(self) -> None:
         self._paused = True
+        self._begins = False
 
     def resume_reading(self) -> None:
         """Delivers what is held, as far as the consumer takes it."""
@@ -237,6 +250,9 @@ class Flow:
         if consumer is None or not self._paused:
             return
         self._paused = False
+        if self._delivering:
+            return  # the consumer was given a piece, paused and resumes: the rest of that piece is its next
+        self._delivering = True
         try:
             while self.held and not self._paused:
                 chunk = self._held.take_piece()
@@ -248,6 +264,8 @@ class Flow:
             self._tell_end()
         except Exception:
             self.connection.broken(self)
+        finally:
+            self._delivering = False
 
     def write(self, chunks: list[Chunk], size: int) -> None:
         """Queues content; `size` is the sum of the chunks in bytes, none of which is empty. The list is taken over.
@@ -273,8 +291,19 @@ class Flow:
         if self.error is None and not self.queue.ends:
             self.connection.end(self, None)
 
+    def when_sent(self, done: Callable[[], None]) -> None:
+        """Calls `done` once what was written has become frames or never can; not within this call."""
+        if not self.queue.size or self.error is not None:
+            self.connection.loop.call_soon(done)
+            return
+        waiter = self.connection.loop.create_future()
+        waiter.add_done_callback(lambda _: self.when_sent(done))
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+
     def expire(self, seconds: float) -> None:
-        """Resets the stream when it is not over by then."""
+        """Resets the stream when it is not over by then and sends nothing meanwhile."""
         self.connection.expire(self, seconds)
 
     def discard_written(self) -> None:

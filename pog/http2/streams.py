@@ -12,6 +12,7 @@ from h2.errors import ErrorCodes
 from pog.errors import ConnectionLost, StreamsExhausted, TunnelReset
 from pog.http2.config import BULK_BYTES
 from pog.http2.connection import Connection
+from pog.http2.deadlines import Deadlines
 from pog.http2.liveness import Liveness
 from pog.http2.scheduler import SendQueue
 from pog.http2.stats import Stats
@@ -70,8 +71,7 @@ class Streams(ABC):
         # When it was last seen in use, and how many streams there had been.
         self._used_at = self._now
         self._used_streams = 0
-        # Streams whose owner is done and whose rest has still to go out, and until when.
-        self._lingering: dict[Flow, float] = {}
+        self._deadlines = Deadlines()
 
     # What the session does
 
@@ -156,14 +156,14 @@ class Streams(ABC):
         self._connection.end(stream.queue, trailers)
         if stream.queue.finished:
             self._settle(stream)
-        else:
-            self.expire(stream, self.config.linger)
+        elif stream.id in self.streams:
+            self._deadlines.set(stream, time.monotonic(), self.config.linger, for_unsent=True)
         self._writer.soon()
 
     def expire(self, stream: Flow, seconds: float) -> None:
-        """Resets the stream when it is not over by then (or a few seconds later)."""
+        """Resets the stream when it is not over by then (or a few seconds later), nor has sent anything since."""
         if stream.id in self.streams:
-            self._lingering[stream] = time.monotonic() + seconds
+            self._deadlines.set(stream, time.monotonic(), seconds, for_unsent=False)
 
     def reset(self, stream: Flow, error_code: int) -> None:
         if stream.id is None or stream.error is not None or stream.machine.closed:
@@ -278,6 +278,7 @@ class Streams(ABC):
         except Exception:
             self.broken(stream)
         if queue.finished:
+            self._deadlines.sent(stream)
             self._settle(stream)
 
     # Their ends
@@ -293,7 +294,7 @@ class Streams(ABC):
             self._remove(stream)
 
     def _remove(self, stream: Flow) -> None:
-        self._lingering.pop(stream, None)
+        self._deadlines.drop(stream)
         stream.queue.owner = None  # a cycle less for the garbage collector
         if stream.id is not None and self.streams.pop(stream.id, None) is not None:
             self._connection.stream_stalls.end(stream.queue)
@@ -327,7 +328,7 @@ class Streams(ABC):
         self._open = False
         streams = [*self.streams.values()]
         self.streams.clear()
-        self._lingering.clear()
+        self._deadlines.clear()
         self._connection.machine.streams.clear()
         self._connection.stream_stalls.end_all()
         self._connection.connection_stalls.end_all()
@@ -335,9 +336,9 @@ class Streams(ABC):
             self._tell_lost(stream, ConnectionLost(reason))
 
     def _tidy(self, now: float) -> None:
-        """From time to time: streams that linger for too long, and credit that memory allows by now."""
+        """From time to time: streams that should be over, and credit that memory allows by now."""
         self._now = now
-        for stream in [stream for stream, until in self._lingering.items() if until <= now]:
+        for stream in self._deadlines.passed(now):
             self.reset(stream, ErrorCodes.CANCEL)
         self._connection.return_credit(now)
         self._end_if_useless(now)

@@ -169,6 +169,8 @@ class LaneTransport(asyncio.Transport):
         self._protocol = protocol
         if first:
             self._stream.attach(self)
+            if self._paused:
+                self._stream.pause_reading()
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         assert self._protocol is not None
@@ -224,9 +226,18 @@ class LaneTransport(asyncio.Transport):
         self._closing = True
         if self._client:
             self._stream.write_eof()
-            self._stream.expire(_CLOSE_TIMEOUT)
         self._stream.release()
-        self._stream.connection.loop.call_soon(self._lose, None)
+        self._stream.when_sent(self._closed)
+
+    def _closed(self) -> None:
+        """What was written before `close` has become frames, or never can."""
+        stream = self._stream
+        error: Exception | None = stream.error
+        if self._client and error is None:
+            stream.expire(_CLOSE_TIMEOUT)
+            if stream.ended:
+                error = call_error(stream)
+        self._lose(error)
 
     def abort(self) -> None:
         """Nothing more is read or written. A client resets the call; a server's handler ends it with a status."""

@@ -1,7 +1,7 @@
 """Joins a local socket and a tunnel: two one-way pumps with back pressure and half-close.
 
 Both are asyncio transports, so the relay cannot tell them apart and has no task and no await per chunk: each gets a
-protocol that forwards to the other one.
+protocol that forwards to the other one. The relay neither made the two nor knows what they did before or do after it.
 
 1. Data that arrives at one is written to the other, as the same object.
 2. When one has taken all it can hold (pause_writing), the other is no longer read, until it resumes. A tunnel that is
@@ -10,6 +10,27 @@ protocol that forwards to the other one.
 4. When one breaks, nothing more can be said to it. A broken tunnel resets the local socket at once, so that the user's
    program does not take a cut for an end. A broken socket ends the relay, and the tunnel's owner ends the call: the
    client with a reset, the server with a status that says why.
+
+Each direction, from the end that is read to the other one, is in one of these states. A transport tells its protocol
+only what changes, so the relay remembers of each end whether it is full and whether it has said its end.
+
+    state     data           the other is full   it takes again        end                     lost
+    -------   ------------   -----------------   -------------------   ---------------------   ----
+    flowing   write it       stop reading:       -                     write the end:          over
+                             stopped                                   ended
+    stopped   write it (1)   -                   read on: flowing      write the end: ended    over
+    ended     -              -                   -  (2)                -  (3)                  over
+
+    start     writes `early`; then flowing, or stopped if that has filled the other end; or ended, or over
+
+    (1) At most what was on its way: uvloop may deliver a piece after pause_reading.
+    (2) A socket that is read again after its end tells the end again.
+    (3) MessageTransport tells it for a half_close packet and again for the end of the call.
+
+So what a direction holds is at most what the transports may hold before they pause, and one piece more. The relay as a
+whole: OPEN, HALF_CLOSED once one direction is ended, CLOSING once both are, then over. In CLOSING both transports have
+been closed and send what they still hold; when both are lost without an error, the relay is DONE. Whatever breaks in
+any state ends it at once; so does the limit of silence of that state.
 """
 
 from __future__ import annotations
@@ -76,7 +97,7 @@ class Ended:
 class _End(asyncio.Protocol):
     """One end: what arrives here goes to the transport of the other end."""
 
-    __slots__ = ("ended", "other", "received", "relay", "side", "transport", "write")
+    __slots__ = ("ended", "full", "lost", "other", "received", "relay", "side", "transport", "write")
 
     other: _End
 
@@ -87,6 +108,8 @@ class _End(asyncio.Protocol):
         self.side = side
         self.received = 0
         self.ended = False
+        self.full = False
+        self.lost = False
 
     def data_received(self, data: bytes) -> None:
         if not self.received:
@@ -95,19 +118,25 @@ class _End(asyncio.Protocol):
         self.other.write(data)
 
     def eof_received(self) -> bool:
-        self.ended = True
-        self.relay._eof_received(self)
+        if not self.ended:
+            self.ended = True
+            self.relay._eof_received(self)
         return True
 
     def pause_writing(self) -> None:
-        if not self.other.transport.is_closing():
-            self.other.transport.pause_reading()
+        self.full = True
+        other = self.other
+        if not (other.ended or other.transport.is_closing()):
+            other.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if not self.other.transport.is_closing():
-            self.other.transport.resume_reading()
+        self.full = False
+        other = self.other
+        if not (other.ended or other.transport.is_closing()):
+            other.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
         self.write = _drop  # uvloop raises from then on, and the other end may still deliver
         self.relay._connection_lost(self, exc)
 
@@ -162,7 +191,7 @@ class Relay:
         self._asked_at = time.perf_counter()
         self.first_byte: float | None = None
         self._timer: Timer | None = None
-        self._seen = (0, 0)
+        self._seen = (0, 0, 0)
         self._closing: Side | None = None
         self.ended: Ended | None = None
 
@@ -177,7 +206,7 @@ class Relay:
             self._local.eof_received()
         if lost is not None:
             self._local.connection_lost(lost)
-        else:
+        elif not (ended or self._tunnel.full or self._local.transport.is_closing()):
             self._local.transport.resume_reading()
 
     def stop(self, reason: Reason = Reason.STOPPED, error: Exception | None = None) -> None:
@@ -224,22 +253,19 @@ class Relay:
     def _connection_lost(self, end: _End, exc: Exception | None) -> None:
         if self.ended is not None:
             return
-        if end.side is Side.LOCAL:
-            if exc is not None:
-                self._end(Reason.RESET, Side.LOCAL, exc)
-            else:
-                self._tunnel.transport.close()
-                self._end(Reason.DONE, self._closing or Side.LOCAL, None)
-        elif self._closing is None:
-            if exc is not None:
+        if exc is not None:
+            if end.side is Side.TUNNEL:
                 reset(self._local.transport)
-                self._end(Reason.RESET, Side.TUNNEL, exc)
-            else:
-                self._close(Side.TUNNEL)
+            self._end(Reason.RESET, end.side, exc)
+            return
+        if self._closing is None:
+            self._close(end.side)
+        if self._local.lost and self._tunnel.lost:
+            self._end(Reason.DONE, self._closing or end.side, None)
 
     def _close(self, side: Side) -> None:
-        """Both directions are done: what is still buffered goes out, then the ends close; a local reader that takes
-        nothing for the half-close limit is cut."""
+        """Both directions are done: what is still buffered goes out, then the ends close; a reader, at either end, that
+        takes nothing for the half-close limit is cut."""
         self._closing = side
         self._watch(self._half_close_timeout, Reason.HALF_CLOSED)
         self._local.transport.close()
@@ -272,9 +298,14 @@ class Relay:
             return
         self._timer = after(limit / _LOOKS_PER_LIMIT, partial(self._look, limit, reason, quiet + 1))
 
-    def _progress(self) -> tuple[int, int]:
-        """What changes while bytes move: the counts, and what a slow local reader has still to take."""
-        return self._local.received + self._tunnel.received, self._local.transport.get_write_buffer_size()
+    def _progress(self) -> tuple[int, int, int]:
+        """What changes while bytes move: the count, and what a slow reader at either end has still to take."""
+        local, tunnel = self._local, self._tunnel
+        return (
+            local.received + tunnel.received,
+            local.transport.get_write_buffer_size(),
+            tunnel.transport.get_write_buffer_size(),
+        )
 
 
 def reset(transport: asyncio.Transport) -> None:

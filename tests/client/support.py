@@ -88,9 +88,14 @@ class MemoryTunnel(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed or self.aborted
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def close(self) -> None:
-        self.closed = True
-        self._changed.set()
+        if not self.is_closing():
+            self.closed = True
+            self._changed.set()
+            asyncio.get_running_loop().call_soon(self.down.connection_lost, None)
 
     def abort(self) -> None:
         self.aborted = True

@@ -43,6 +43,22 @@ def resident(pid: int) -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+class Peak:
+    """How far resident memory rises above what it is now. The kernel counts, so no short rise is missed."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._before = resident(pid)
+        with open(f"/proc/{pid}/clear_refs", "w") as refs:
+            refs.write("5")  # proc(5): the peak begins anew
+
+    def rise(self) -> int:
+        """In bytes."""
+        with open(f"/proc/{self._pid}/status") as status:
+            peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+        return peak * 1024 - self._before
+
+
 def children(pid: int) -> list[int]:
     """The processes that this one has started, or that were left to it."""
     with open(f"/proc/{pid}/task/{pid}/children") as found:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
+from typing import TYPE_CHECKING
 
 import pytest
 from grpclib.const import Status
@@ -17,6 +19,9 @@ from pog.tunnel.lane import LaneTransport
 from pog.wire import encode
 from tests.http2.factory import REQUEST, RESPONSE, TRAILERS
 from tests.http2.memory import Sessions, settle, until
+
+if TYPE_CHECKING:
+    from pog.http2.session import Session
 
 KIB = 1024
 SMALL = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
@@ -326,7 +331,7 @@ async def test_closing_sends_what_was_written() -> None:
     assert made.client.is_closing()
     await until(lambda: made.destination.calls == ["eof"])
     assert len(made.destination.data) == 200 * KIB
-    assert made.user.calls[-1] == "lost"
+    await until(lambda: made.user.calls[-1] == "lost")
     assert made.user.error is None
     made.server.write(b"nobody reads this")
     made.server.close()
@@ -335,6 +340,132 @@ async def test_closing_sends_what_was_written() -> None:
     await settle()
     assert made.user.data == b""
     assert not made.sessions.client.streams
+
+
+async def test_a_pause_before_the_tunnel_is_joined_counts() -> None:
+    """And so does one between that and the first piece, which comes a pass of the loop later."""
+    for before in (True, False):
+        sessions = Sessions(client=SMALL, server=SMALL)
+        stream, request = await sessions.call(REQUEST)
+        made = Tunnel(sessions, stream, request)
+        made.client.set_protocol(made.user)
+        made.client.write(b"early")
+        await until(lambda: request.held > 0)  # noqa: B023
+        if before:
+            made.server.pause_reading()
+        made.server.set_protocol(made.destination)
+        made.server.pause_reading()
+        for _ in range(50):
+            made.client.write(bytes(10_000))
+            await settle()
+        assert made.destination.data == b""
+        assert request.data_received <= 64 * KIB
+        made.server.resume_reading()
+        await until(lambda: len(made.destination.data) == 500_005)  # noqa: B023
+
+
+async def test_a_reader_that_pauses_and_goes_on_at_once_gets_everything_in_order() -> None:
+    class Hiccup(Tape):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            assert self.transport is not None
+            self.transport.pause_reading()
+            self.transport.resume_reading()
+
+    made = await tunnel()
+    content = bytes(range(256)) * 4
+    made.server.pause_reading()
+    for at in range(0, len(content), 100):
+        made.client.write(content[at : at + 100])
+    await settle()
+    hiccup = Hiccup()
+    hiccup.transport = made.server
+    made.server.set_protocol(hiccup)
+    made.server.resume_reading()
+    await settle()
+    assert hiccup.data == content
+
+
+async def test_what_is_full_when_it_is_joined_says_so() -> None:
+    sessions = Sessions(client=SMALL, server=SMALL)
+    stream, request = await sessions.call(REQUEST)
+    stream.write([bytes(300 * KIB)], 300 * KIB)
+    made = Tunnel(sessions, stream, request)
+    made.client.set_protocol(made.user)
+    assert made.user.calls == ["pause"]
+
+
+def late_by(session: Session, seconds: float) -> None:
+    """What the session does from time to time, as if it were so much later."""
+    session._tidy(time.monotonic() + seconds)
+
+
+async def test_a_half_closed_tunnel_lives_on_when_all_has_been_sent() -> None:
+    made = await tunnel(SMALL)
+    made.destination.stop_after = 1
+    made.client.write(bytes(300 * KIB))
+    made.client.write_eof()
+    await settle()
+    assert made.stream.queue.size
+    made.destination.stop_after = None
+    made.server.resume_reading()
+    await until(lambda: made.destination.calls == ["eof"])
+    for day in range(1, 4):
+        late_by(made.sessions.client, day * 86_400)
+        made.server.write(b"news")
+        await settle()
+    assert made.user.data == b"news" * 3
+    assert "lost" not in made.user.calls
+
+
+@pytest.mark.parametrize("how", ["write_eof", "close"])
+async def test_a_slow_reader_gets_the_rest_and_one_that_stands_still_does_not(how: str) -> None:
+    for slow in (True, False):
+        made = await tunnel(SMALL)
+        made.destination.stop_after = 1
+        made.client.write(bytes(300 * KIB))
+        await settle()
+        made.server.write_eof()
+        getattr(made.client, how)()
+        for minute in range(1, 6):
+            if slow:
+                made.destination.stop_after = len(made.destination.data) + 64 * KIB
+                made.server.resume_reading()
+                await settle()
+            if made.stream.queue.size:
+                late_by(made.sessions.client, minute * 61)
+                await settle()
+        if slow:
+            assert (len(made.destination.data), made.destination.calls) == (300 * KIB, ["eof"])
+        else:
+            assert isinstance(made.destination.error, TunnelReset)
+
+
+async def test_a_tunnel_is_closed_when_what_was_written_is_gone() -> None:
+    made = await tunnel(SMALL)
+    made.user.stop_after = 1
+    made.server.write(bytes(300 * KIB))
+    await settle()
+    made.server.close()
+    await settle()
+    assert made.destination.calls == ["pause"]
+    made.user.stop_after = None
+    made.client.resume_reading()
+    await until(lambda: made.destination.calls == ["pause", "lost"])
+    assert made.destination.error is None
+    assert len(made.user.data) == 300 * KIB
+
+
+async def test_a_tunnel_that_breaks_before_what_was_written_is_gone_says_so() -> None:
+    made = await tunnel(SMALL)
+    made.destination.stop_after = 1
+    made.client.write(bytes(300 * KIB))
+    await settle()
+    made.client.close()
+    await settle()
+    made.sessions.server.abort("power cut")
+    await until(lambda: "lost" in made.user.calls)
+    assert isinstance(made.user.error, ConnectionLost)
 
 
 async def test_a_protocol_that_does_not_stay_closes() -> None:

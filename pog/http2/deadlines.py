@@ -1,0 +1,59 @@
+"""Streams that have to be over soon: their owner is done, or what they still have to send is to go out. [pure]
+
+A stream that makes progress, however slowly, is not cut: its time begins anew with every byte that goes out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pog.http2.flow import Flow
+
+
+@dataclass(slots=True)
+class _Deadline:
+    seconds: float
+    until: float
+    # What the stream had unsent when it was last looked at.
+    unsent: int
+    # Whether it counts only until everything has been sent: the stream may live on, half-closed.
+    for_unsent: bool
+
+
+class Deadlines:
+    """At most one for each stream, the newest."""
+
+    __slots__ = ("_deadlines",)
+
+    def __init__(self) -> None:
+        self._deadlines: dict[Flow, _Deadline] = {}
+
+    def set(self, stream: Flow, now: float, seconds: float, *, for_unsent: bool) -> None:
+        """`now` and `seconds`, that may pass without progress, are in seconds."""
+        self._deadlines[stream] = _Deadline(seconds, now + seconds, stream.queue.size, for_unsent)
+
+    def sent(self, stream: Flow) -> None:
+        """All that the stream had to send has become frames."""
+        deadline = self._deadlines.get(stream)
+        if deadline is not None and deadline.for_unsent:
+            del self._deadlines[stream]
+
+    def drop(self, stream: Flow) -> None:
+        """The stream is over."""
+        self._deadlines.pop(stream, None)
+
+    def clear(self) -> None:
+        self._deadlines.clear()
+
+    def passed(self, now: float) -> list[Flow]:
+        """The streams whose time is over; to be asked from time to time."""
+        late = []
+        for stream, deadline in self._deadlines.items():
+            unsent = stream.queue.size
+            if unsent != deadline.unsent:
+                deadline.unsent, deadline.until = unsent, now + deadline.seconds
+            elif deadline.until <= now:
+                late.append(stream)
+        return late

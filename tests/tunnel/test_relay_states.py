@@ -1,0 +1,247 @@
+"""The relay's state table: whatever happens at both ends, in whatever order, between two transports in memory.
+
+The model of a transport keeps asyncio's contract as the event loops do, with their liberties: it may deliver a piece
+after pause_reading, and may tell its end twice, as a socket does that is read again after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from pog.tunnel.relay import Ended, Reason, Relay, Side, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HIGH, LOW = 64, 16
+PIECE = 48
+EARLY = 300
+# What a direction may hold: what the writing end may before it pauses, the piece that went beyond, and the one that
+# was on its way. Early bytes are there before anybody can pause.
+BOUND = EARLY + HIGH + 2 * PIECE
+
+
+def content(start: int, size: int) -> bytes:
+    """Bytes of which each says where it belongs."""
+    return bytes((start + at) % 251 for at in range(size))
+
+
+class Model(asyncio.Transport):
+    """One end. A test plays what is outside: it lets bytes and ends arrive, and takes what was written."""
+
+    def __init__(self, name: str, later: list[Callable[[], None]], *, bulk: int | None = None) -> None:
+        super().__init__()
+        self.name = name
+        self.later = later
+        # A write of this size pauses the writer for a moment, whatever is buffered: as an HTTP/2 stream does.
+        self.bulk = bulk
+        self.protocol: asyncio.Protocol = asyncio.Protocol()
+        self.reading = False
+        self.may_spill = True
+        self.delivered = 0
+        self.end_arrived = False
+        self.end_told = 0
+        self.written = bytearray()
+        self.taken = 0
+        self.full = False
+        self.eofs_written = 0
+        self.closing = False
+        self.lost = False
+        self.lost_error: Exception | None = None
+
+    # What is outside
+
+    def arrive(self, size: int) -> None:
+        """Bytes come. Unread they stay outside, but for one piece that was on its way."""
+        if self.lost or self.closing or self.end_arrived or not (self.reading or self.may_spill):
+            return
+        self.may_spill = self.reading
+        data = content(self.delivered, size)
+        self.delivered += size
+        self.protocol.data_received(data)
+
+    def end(self) -> None:
+        self.end_arrived = True
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        if self.end_arrived and self.reading and not self.closing:
+            self.end_told += 1
+            assert self.protocol.eof_received(), "the other direction would be lost"
+
+    def take(self, size: int) -> None:
+        self.taken = min(self.taken + size, len(self.written))
+        if self.full and self.get_write_buffer_size() <= LOW:
+            self.full = False
+            self.protocol.resume_writing()
+        if self.closing and not self.get_write_buffer_size():
+            self.later.append(lambda: self.lose(self.lost_error))
+
+    def lose(self, error: Exception | None) -> None:
+        if not self.lost:
+            self.lost = self.closing = True
+            self.lost_error = error
+            self.protocol.connection_lost(error)
+
+    # The protocol's transport
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self.protocol = protocol
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.lost, "uvloop raises"
+        assert not self.eofs_written, "uvloop raises"
+        if self.closing:
+            return
+        self.written += data
+        if self.full:
+            return
+        if self.get_write_buffer_size() > HIGH:
+            self.full = True
+            self.protocol.pause_writing()
+        elif self.bulk is not None and len(data) >= self.bulk:
+            self.full = True
+            self.protocol.pause_writing()
+            self.later.append(lambda: self.take(0))
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.eofs_written += 1
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.written) - self.taken
+
+    def pause_reading(self) -> None:
+        assert not self.closing
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.closing
+        assert not self.end_told, "it would tell its end again"
+        self.reading = self.may_spill = True
+        self._tell_end()
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        if not self.closing:
+            self.closing = True
+            self.take(0)
+
+    def abort(self) -> None:
+        if not self.lost:
+            self.closing = True
+            self.later.append(lambda: self.lose(None))
+
+
+class Joined(RuleBasedStateMachine):
+    """Both ends of a relay, from before its start until after its end."""
+
+    @initialize(
+        early=st.integers(0, EARLY),
+        ended=st.booleans(),
+        lost=st.sampled_from([None, None, None, ConnectionResetError("before the start")]),
+        bulk=st.booleans(),
+    )
+    def start(self, early: int, ended: bool, lost: Exception | None, bulk: bool) -> None:
+        self.later: list[Callable[[], None]] = []
+        self.local = Model("local", self.later)
+        self.tunnel = Model("tunnel", self.later, bulk=PIECE // 2 if bulk else None)
+        self.tunnel.reading = True
+        self.ends: list[Ended] = []
+        self.relay = Relay(
+            self.local, self.tunnel, idle_timeout=0, half_close_timeout=0, on_end=self.ends.append, answerer=Side.LOCAL
+        )
+        self.local.delivered = early
+        self.local.end_arrived, self.local.end_told = ended, int(ended)
+        self.local.lost = self.local.closing = lost is not None
+        self.relay.start(content(0, early), ended=ended, lost=lost)
+
+    @rule(at=st.sampled_from(["local", "tunnel"]), size=st.integers(1, PIECE))
+    def data(self, at: str, size: int) -> None:
+        self.end_named(at).arrive(size)
+
+    @rule(at=st.sampled_from(["local", "tunnel"]), size=st.integers(1, 4 * PIECE))
+    def take(self, at: str, size: int) -> None:
+        self.end_named(at).take(size)
+
+    @rule(at=st.sampled_from(["local", "tunnel"]))
+    def end(self, at: str) -> None:
+        self.end_named(at).end()
+
+    @rule(at=st.sampled_from(["local", "tunnel"]), error=st.booleans())
+    @precondition(lambda self: not self.relay.ended)
+    def lose(self, at: str, error: bool) -> None:
+        self.end_named(at).lose(ConnectionResetError("cut") if error else None)
+
+    @rule()
+    def turn(self) -> None:
+        """A pass of the event loop."""
+        due, self.later[:] = [*self.later], []
+        for action in due:
+            action()
+
+    def end_named(self, name: str) -> Model:
+        return self.local if name == "local" else self.tunnel
+
+    def directions(self) -> list[tuple[Model, Model]]:
+        return [(self.local, self.tunnel), (self.tunnel, self.local)]
+
+    @invariant()
+    def bytes_are_whole_and_in_order_and_few(self) -> None:
+        for source, sink in self.directions():
+            assert sink.written == content(0, len(sink.written))
+            if not sink.closing:
+                assert len(sink.written) == source.delivered
+            assert sink.get_write_buffer_size() <= BOUND
+
+    @invariant()
+    def what_cannot_be_written_is_not_read(self) -> None:
+        for source, sink in self.directions():
+            if self.relay.ended or source.closing or sink.closing or source.end_told:
+                continue
+            assert source.reading == (not sink.full), f"the {source.name} end is read: {source.reading}"
+
+    @invariant()
+    def ends_pass_through(self) -> None:
+        for source, sink in self.directions():
+            if not sink.closing:
+                assert sink.eofs_written == bool(source.end_told)
+
+    @invariant()
+    def it_ends_once(self) -> None:
+        assert len(self.ends) == (self.relay.ended is not None)
+        if self.ends and self.ends[0].reason is Reason.DONE:
+            assert self.local.lost and self.tunnel.lost, "what they still had to send could be cut"
+
+    def teardown(self) -> None:
+        """Everybody takes everything and says the end: an unhurt relay is done, and has lost nothing."""
+        hurt = self.local.lost or self.tunnel.lost or bool(self.ends)
+        for _ in range(20):
+            for end in (self.local, self.tunnel):
+                end.take(10 * BOUND)
+                if not end.end_arrived:
+                    end.end()
+            self.turn()
+        assert len(self.ends) == 1
+        if not hurt:
+            assert self.ends[0].reason is Reason.DONE
+            for source, sink in self.directions():
+                assert sink.taken == source.delivered
+            assert self.relay.state is State.CLOSING
+
+
+Joined.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestEveryOrder = Joined.TestCase
