@@ -22,6 +22,8 @@ class ConnectionConfig:
     # Larger frames are fewer; the sender decides how large, and cuts them smaller when streams compete.
     max_frame_size: int = 256 * KIB
     max_header_list_size: int = 64 * KIB
+    # Of one message: what Apache and Envoy take, and haproxy nearly.
+    max_header_fields: int = 100
     max_concurrent_streams: int = 1000
 
 
@@ -31,10 +33,10 @@ class SessionConfig(ConnectionConfig):
 
     `keepalive`: a connection with streams that has been silent for so long is probed (0: never); without an answer
     within `keepalive_timeout` it is given up. `linger`: how long a stream whose end has been said may send nothing of
-    what is left. `message_timeout`: how long a server waits for the rest of a message that has begun.
-    `settings_timeout`: by then the peer must have begun to speak HTTP/2. `idle`: a server ends a connection that had no
-    stream for so long.
-    The write marks are bytes that one stream may have waiting before its writer is paused, and resumed.
+    what is left. `message_timeout`: how long a server waits for a call's first message, and for the rest of one that
+    has begun. `settings_timeout`: by then the peer must have begun to speak HTTP/2. `idle`: a server ends a connection
+    that had no stream for so long. The write marks are bytes that one stream may have waiting before its writer is
+    paused, and resumed.
     """
 
     keepalive: float = 30.0

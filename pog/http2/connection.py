@@ -22,7 +22,7 @@ from hyperframe.exceptions import HyperframeError
 
 from pog.http2 import frames
 from pog.http2.control import Output
-from pog.http2.hpack import check_fields
+from pog.http2.fields import check_sent
 from pog.http2.inbound import Inbound
 from pog.http2.machine import Machine
 from pog.http2.scheduler import Scheduler, SendQueue
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pog.http2.config import ConnectionConfig
     from pog.http2.control import AnyEvent
-    from pog.http2.hpack import Headers
+    from pog.http2.fields import Headers
     from pog.http2.machine import MachineStream
     from pog.http2.scheduler import Chunk
     from pog.http2.windows import Budget
@@ -102,6 +102,11 @@ class Connection:
     def receive_data(self, data: bytes, now: float) -> list[AnyEvent]:
         """`now` in seconds. After ConnectionFailed nothing more is taken in."""
         return self._inbound.receive_data(data, now)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether more was received than could be taken in at once: the rest is, by another call without bytes."""
+        return self._inbound.unfinished
 
     @property
     def failed(self) -> bool:
@@ -187,7 +192,7 @@ class Connection:
         Raises ValueError for trailers that may not be sent, before anything has changed.
         """
         if trailers:
-            check_fields(trailers)
+            check_sent(trailers)
         queue.ends = True
         queue.trailers = trailers or None
         if not queue.size:

@@ -39,6 +39,15 @@ class ProbeAnswered:
 
 
 @dataclass(slots=True)
+class StreamFailed:
+    """The peer broke a rule on this stream, which is closed by now. RST_STREAM, or an answer, is in the output."""
+
+    stream_id: int
+    error_code: int
+    reason: str
+
+
+@dataclass(slots=True)
 class ConnectionFailed:
     """The peer broke a rule of the protocol or a limit of ours. GOAWAY with `error_code` is in the output."""
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from grpclib.utils import Wrapper
 
     from pog.errors import TunnelError
-    from pog.http2.hpack import Headers
+    from pog.http2.fields import Headers
     from pog.http2.machine import MachineStream
     from pog.http2.scheduler import Chunk, SendQueue
     from pog.http2.streams import Streams

@@ -10,19 +10,27 @@ added to the table, a block seen before means the same again.
 
 Fields that differ from call to call, and credentials, are sent as literals that are never indexed (RFC 7541 section
 7.1.3): they stay out of the table, so they neither push out the constant ones nor can be guessed through it.
+
+A block with more fields than we take is read to its end all the same, but only for what it does to the table: without
+that the next block could not be understood, and the connection, with everybody's streams, would have to end.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hpack import Decoder, Encoder, HeaderTuple, NeverIndexedHeaderTuple
-from hpack.table import HeaderTable
+from h2.exceptions import DenialOfServiceError
+from hpack import Decoder, Encoder, HeaderTuple, HPACKDecodingError, HPACKError, NeverIndexedHeaderTuple
+from hpack.hpack import decode_integer
+from hpack.table import HeaderTable, table_entry_size
+
+from pog.http2.errors import CompressionError
+from pog.http2.fields import check_sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Headers = list[tuple[str, str]]
+    from pog.http2.fields import Headers
 
 # What one connection may make us remember: so many blocks of so many encoded bytes each.
 _REMEMBERED_BLOCKS = 32
@@ -37,9 +45,17 @@ _LARGEST_TABLE = 4096
 # hpack's Huffman coding takes time with the square of the length: 0.4 s for 60 kB.
 _LARGEST_HUFFMAN = 1024
 
-# RFC 9113 section 8.2.2: these belong to a connection of HTTP/1.1.
-_CONNECTION_FIELDS = frozenset({"connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"})
-_ILLEGAL_IN_VALUES = frozenset("\0\r\n")
+# A change of the table's size is said at most twice, before the first field (RFC 7541 section 4.2); a peer that says
+# every change since the last block, as hpack's own encoder does, is forgiven.
+_MOST_RESIZES = 16
+# Beyond the fields that we take, so many may still be added to the table: all that it holds, 32 bytes each at least.
+_MOST_IGNORED_ENTRIES = _LARGEST_TABLE // 32
+# So many bytes that are skipped cost about as much time as a field that is read.
+_SKIPPED_BYTES_PER_FIELD = 8
+# hpack's own limit is 5 bytes behind the first.
+_LONGEST_INTEGER = 12
+# What hpack raises for blocks that are no blocks.
+_UNREADABLE = (HPACKError, IndexError)
 
 
 class CountingTable(HeaderTable):
@@ -66,14 +82,15 @@ class CountingTable(HeaderTable):
 class KnownBlock(list[HeaderTuple]):
     """A decoded header block.
 
-    `plain`: neither an informational response nor a content-length is in it. `checked` is for its reader: the checked
-    headers, by the kind of block.
+    `complete`: whether all of its fields are in it; there may have been too many. `plain`: neither an informational
+    response nor a content-length is in it. `checked` is for its reader: the checked headers, by the kind of block.
     """
 
-    __slots__ = ("checked", "plain")
+    __slots__ = ("checked", "complete", "plain")
 
-    def __init__(self, fields: Iterable[HeaderTuple]) -> None:
+    def __init__(self, fields: Iterable[HeaderTuple], *, complete: bool = True) -> None:
         super().__init__(fields)
+        self.complete = complete
         self.checked: dict[type, Headers] = {}
         self.plain = not any(
             name == b"content-length" or (name == b":status" and value.startswith(b"1")) for name, value in self
@@ -81,27 +98,119 @@ class KnownBlock(list[HeaderTuple]):
 
 
 class RememberingDecoder(Decoder):
-    """Decodes header blocks; raises what hpack's Decoder raises."""
+    """Decodes header blocks.
 
-    def __init__(self) -> None:
-        super().__init__()
+    Of a block it takes at most `max_fields` fields, and `max_header_list_size` bytes as RFC 9113 section 6.5.2 counts
+    them. `work` is what was done so far, counted in fields.
+    """
+
+    def __init__(self, *, max_fields: int, max_header_list_size: int) -> None:
+        super().__init__(max_header_list_size)
         self.header_table: CountingTable = CountingTable()
+        self.max_fields = max_fields
+        self.work = 0
         self._known: dict[bytes, KnownBlock] = {}
         self._known_at = 0
 
     def decode(self, data: bytes, raw: bool = False) -> KnownBlock:
+        """Raises CompressionError, after which no other block could be understood."""
         before = self.header_table.changes
         if before != self._known_at:
             self._known.clear()
             self._known_at = before
         elif (known := self._known.get(data)) is not None:
             return known
-        block = KnownBlock(super().decode(data, raw=True))
-        if self.header_table.changes == before and len(data) <= _REMEMBERED_BYTES:
+        try:
+            block = self._read(data)
+        except _UNREADABLE as error:
+            raise CompressionError(f"a header block that cannot be decoded: {error}") from error
+        if block.complete and self.header_table.changes == before and len(data) <= _REMEMBERED_BYTES:
             if len(self._known) >= _REMEMBERED_BLOCKS:
                 self._known.clear()
             self._known[data] = block
         return block
+
+    def skip(self, data: bytes) -> None:
+        """Reads a block only for what it does to the table. Raises CompressionError."""
+        if self.header_table.changes == self._known_at and data in self._known:
+            return
+        try:
+            self._skip(data, self._resize(data))
+        except _UNREADABLE as error:
+            raise CompressionError(f"a header block that cannot be decoded: {error}") from error
+
+    def _read(self, data: bytes) -> KnownBlock:
+        fields: list[HeaderTuple] = []
+        view, size, pos, inflated = memoryview(data), len(data), self._resize(data), 0
+        while pos < size and len(fields) < self.max_fields and inflated <= self.max_header_list_size:
+            first = data[pos]
+            if first & 0x80:
+                field, length = self._decode_indexed(view[pos:])
+            elif first & 0x40:
+                field, length = self._decode_literal_index(view[pos:])
+            elif first & 0x20:
+                raise HPACKDecodingError("a table size update after a field")
+            else:
+                field, length = self._decode_literal_no_index(view[pos:])
+            fields.append(field)
+            inflated += table_entry_size(*field)
+            pos += length
+        self.work += len(fields)
+        complete = pos >= size and inflated <= self.max_header_list_size
+        if pos < size:
+            self._skip(data, pos)
+        return KnownBlock(fields, complete=complete)
+
+    def _resize(self, data: bytes) -> int:
+        """Follows the changes of the table's size, which come first. Returns where the fields begin."""
+        pos = 0
+        for _ in range(_MOST_RESIZES):
+            if pos >= len(data) or data[pos] & 0xE0 != 0x20:
+                break
+            pos += self._update_encoding_context(data[pos : pos + _LONGEST_INTEGER])
+        # The peer keeps to the size that we announced once it has acknowledged it (RFC 7541 section 4.2).
+        self._assert_valid_table_size()
+        return pos
+
+    def _skip(self, data: bytes, pos: int) -> None:
+        table, size, entries = self.header_table, len(data), 0
+        self.work += (size - pos) // _SKIPPED_BYTES_PER_FIELD
+        while pos < size:
+            first, start = data[pos], pos
+            if first & 0x80:  # an index of the table
+                index, pos = _integer(data, pos, 0x7F)
+                table.get_by_index(index)
+                continue
+            if first & 0x60 == 0x20:
+                raise HPACKDecodingError("a table size update after a field")
+            # A literal: the index of its name or the name, then the value.
+            index, pos = _integer(data, pos, 0x3F if first & 0x40 else 0x0F)
+            if index:
+                table.get_by_index(index)
+            else:
+                pos = _behind_string(data, pos)
+            pos = _behind_string(data, pos)
+            if first & 0x40:
+                entries += 1
+                if entries > _MOST_IGNORED_ENTRIES:
+                    raise DenialOfServiceError("a header block with more new entries of the table than it can hold")
+                self._decode_literal_index(data[start:pos])
+
+
+def _integer(data: bytes, pos: int, mask: int) -> tuple[int, int]:
+    """An integer that begins in the bits of `mask` (RFC 7541 section 5.1), and where it ends."""
+    number = data[pos] & mask
+    if number < mask:
+        return number, pos + 1
+    number, length = decode_integer(data[pos : pos + _LONGEST_INTEGER], mask.bit_length())
+    return number, pos + length
+
+
+def _behind_string(data: bytes, pos: int) -> int:
+    size, pos = _integer(data, pos, 0x7F)
+    if pos + size > len(data):
+        raise HPACKDecodingError("a header block that ends within a field")
+    return pos + size
 
 
 class RememberingEncoder(Encoder):
@@ -131,7 +240,7 @@ class RememberingEncoder(Encoder):
             self._known_at = before
         elif (known := self._known.get(key)) is not None:
             return known
-        check_fields(headers)
+        check_sent(headers)
         announces_size = self.header_table.resized
         short = sum(len(name) + len(value) for name, value in headers) <= _LARGEST_HUFFMAN
         block = self.encode([_field(name, value) for name, value in headers], huffman=short)
@@ -146,19 +255,3 @@ def _field(name: str, value: str) -> HeaderTuple:
     kind = NeverIndexedHeaderTuple if name in _NEVER_INDEXED else HeaderTuple
     # White space around a value is illegal on the wire; as in h2, what we are given may have it.
     return kind(name.encode(), value.strip(" \t").encode("latin-1"))
-
-
-def check_fields(headers: Headers) -> None:
-    """Raises ValueError for a field that may not be sent (RFC 9113 sections 8.2.1 and 8.2.2)."""
-    regular = False
-    for name, value in headers:
-        if not name or name != name.lower() or not name.isascii() or not name.isprintable() or " " in name:
-            raise ValueError(f"illegal header name {name!r}")
-        if name in _CONNECTION_FIELDS or (name == "te" and value != "trailers"):
-            raise ValueError(f"header {name!r} belongs to a connection of HTTP/1.1")
-        if not _ILLEGAL_IN_VALUES.isdisjoint(value):
-            raise ValueError(f"illegal value of header {name!r}")
-        if name[0] != ":":
-            regular = True
-        elif regular:
-            raise ValueError(f"pseudo-header {name!r} after a regular one")

@@ -6,7 +6,10 @@ DATA is passed on as slices as it arrives, without waiting for the end of the fr
 header is seen. The connection's credit goes back at once, so a stream that is not read stops only itself; the stream's
 own credit goes back when its reader took the bytes (`Connection.consumed`). Every other frame is control.py's.
 
-A rule broken by the peer ends in an h2 ProtocolError, with the error code that h2 itself would choose.
+A rule of the connection that the peer breaks ends in an h2 ProtocolError, and a rule of a stream in a StreamError.
+
+What is taken in at once is bounded: many frames, or a few with many header fields, would keep the loop from everybody
+else. What is left is taken in by the next call, which may bring no bytes (`unfinished`).
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from h2.stream import StreamInputs
 from pog.http2 import frames
 from pog.http2.abuse_limits import Abuse
 from pog.http2.control import Control
+from pog.http2.errors import StreamError
 from pog.http2.events import ConnectionFailed, DataReceived
 
 if TYPE_CHECKING:
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
 
 # Smaller slices are copied: a small view would hold the whole read in memory, and is no faster.
 _COPY_BYTES = 4096
+# In frames: about 10 ms.
+_MOST_WORK = 1000
 
 
 class Inbound(Control):
@@ -48,6 +54,7 @@ class Inbound(Control):
     def __init__(self, machine: Machine, output: Output, budget: Budget, settings_sent: deque[bytes]) -> None:
         super().__init__(machine, output, settings_sent)
         self.failed = False
+        self.unfinished = False
         self.rtt: float | None = None
         self.data_frames = 0
         self._budget = budget
@@ -66,6 +73,8 @@ class Inbound(Control):
         events: list[AnyEvent] = []
         self._events = events
         self._now = now
+        self._work = 0
+        self.unfinished = False
         try:
             self._split(data)
         except NoSuchStreamError as error:  # h2's text is the bare number
@@ -77,6 +86,7 @@ class Inbound(Control):
 
     def _fail(self, error_code: int, reason: str) -> None:
         self.failed = True
+        self.unfinished = False
         self._rest = b""
         self._take_output()
         goaway = frames.goaway(self.machine.highest_inbound_stream_id, error_code, reason.encode()[:256])
@@ -111,9 +121,10 @@ class Inbound(Control):
                 if not self._padding_left:
                     self._end_of_frame()
             else:
-                taken = self._frame(data, pos, size)
+                taken = self._frame(data, pos, size) if self._work < _MOST_WORK else 0
                 if not taken:
                     self._rest = data[pos:]
+                    self.unfinished = self._work >= _MOST_WORK
                     return
                 pos += taken
 
@@ -127,6 +138,7 @@ class Inbound(Control):
         """Takes the frame at `pos`, of DATA only the header; returns the bytes taken, 0 while some are missing."""
         if size - pos < frames.HEADER_BYTES:
             return 0
+        self._work += 1
         high, low, kind, flags, stream_id = frames.unpack_header(data, pos)
         length: int = (high << 16) | low
         stream_id &= frames.LARGEST_STREAM_ID
@@ -167,20 +179,22 @@ class Inbound(Control):
             increment = window.returned(window.held, self._now, None)
             if increment:
                 self._output.chunks.append(frames.window_update(0, increment))
-        if stream is not None and stream.receives_data:
-            stream.window.window_consumed(length)
-            if stream.counts_content:
-                stream.count_content(length - padding, ends)
-            if padding:
-                self._return_padding(stream, padding)
-            if length > padding:
-                self._guard.useful()
-            elif not ends:
-                self._guard.spend(Abuse.CHATTER, self._now)
-            self._stream = stream
-        else:
-            self._stray_data(stream_id, stream)
-            self._stream = None
+        try:
+            if stream is None or not stream.receives_data:
+                self._stray_data(stream_id, stream, length - padding)
+                stream = None
+            else:
+                stream.take_data(length, padding, ends)
+                if padding:
+                    self._return_padding(stream, padding)
+                if length > padding:
+                    self._limits.useful()
+                elif not ends:
+                    self._limits.spend(Abuse.CHATTER, self._now)
+        except StreamError as error:
+            self._stream_failed(error)
+            stream = None
+        self._stream = stream
         self._ends = ends
         self._data_left = length - padding
         self._padding_left = padding - 1 if padding else 0
@@ -192,22 +206,20 @@ class Inbound(Control):
         if increment:
             self._output.chunks.append(frames.window_update(stream.stream_id, increment))
 
-    def _stray_data(self, stream_id: int, stream: MachineStream | None) -> None:
+    def _stray_data(self, stream_id: int, stream: MachineStream | None, size: int) -> None:
         """DATA that no stream may receive. It is dropped; its credit for the connection has gone back already."""
-        machine = self.machine
         if stream is not None:
-            try:
-                stream.state_machine.process_input(StreamInputs.RECV_DATA)
-            except StreamClosedError as error:
-                self._events += error._events
-            self._guard.spend(Abuse.STRAY, self._now)
-            self._output.chunks.append(frames.rst_stream(stream_id, ErrorCodes.STREAM_CLOSED))
-            machine.settle(stream_id)
-            return
+            # RFC 9113 sections 5.1, "half-closed (remote)", and 8.1: an error of the stream.
+            code, reason = ErrorCodes.STREAM_CLOSED, "DATA behind END_STREAM"
+            if stream.receives:
+                code, reason = ErrorCodes.PROTOCOL_ERROR, "DATA before HEADERS"
+            raise StreamError(stream_id, code, reason)
+        machine = self.machine
         machine.expect_known(stream_id)
         if machine.closed_by_peer(stream_id):
-            self._guard.spend(Abuse.STRAY, self._now)
-            self._output.chunks.append(frames.rst_stream(stream_id, ErrorCodes.STREAM_CLOSED))
+            raise StreamError(stream_id, ErrorCodes.STREAM_CLOSED, "DATA on a stream that its sender has closed")
+        if not size:
+            self._limits.spend(Abuse.CHATTER, self._now)
 
     def _end_of_frame(self) -> None:
         stream, self._stream = self._stream, None

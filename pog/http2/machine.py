@@ -4,43 +4,51 @@ h2 stays the authority for connection and stream states, SETTINGS and header rul
 
 1. h2 counts open streams by walking all of them at every new one. A stream that closes leaves its table at once here
    (`settle`), so the table's length is the count.
-2. A stream over MAX_CONCURRENT_STREAMS is refused alone; h2 ends the connection, though a client may open streams
-   before our SETTINGS have reached it (RFC 9113 section 5.1.2 allows both).
+2. What a peer does wrong on one stream is that stream's error (errors.py); h2 ends the connection for a malformed
+   message, and for a stream over MAX_CONCURRENT_STREAMS.
 3. Late HEADERS on a stream that we have reset are dropped (RFC 9113 section 5.1, "closed"); h2 answers them with
    another reset.
-4. Header checks are made once per known block (see hpack.py), and headers are text in the order they came.
+4. Fields are checked by fields.py, once per known block (see hpack.py), and are text in the order they came.
 5. Windows of streams and connection are ours (see windows.py), and GOAWAY is not h2's business: it would close.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from h2.config import H2Configuration
-from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection, _decode_headers
+from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.errors import ErrorCodes
-from h2.events import StreamReset, TrailersReceived
-from h2.exceptions import NoSuchStreamError, ProtocolError, StreamIDTooLowError
+from h2.events import InformationalResponseReceived, RequestReceived, ResponseReceived, StreamReset, TrailersReceived
+from h2.exceptions import NoSuchStreamError, ProtocolError, StreamClosedError, StreamIDTooLowError
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream, StreamClosedBy, StreamInputs, StreamState
 from h2.utilities import SizeLimitDict
-from hyperframe.frame import HeadersFrame, RstStreamFrame
+from hyperframe.frame import RstStreamFrame
 
-from pog.http2.hpack import KnownBlock, RememberingDecoder, RememberingEncoder
+from pog.http2.errors import FieldsTooLarge, StreamError
+from pog.http2.fields import check_request, check_response, check_trailers, content_length, joined_cookies
+from pog.http2.hpack import RememberingDecoder, RememberingEncoder
 from pog.http2.windows import DEFAULT_WINDOW, ReceiveWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from h2.events import Event, RequestReceived, ResponseReceived, StreamEnded
-    from h2.utilities import HeaderValidationFlags
-    from hpack.struct import Header
+    from h2.events import Event, StreamEnded
     from hyperframe.frame import Frame
 
     from pog.http2.config import ConnectionConfig
+    from pog.http2.hpack import KnownBlock
+
+    HeadersEvent = RequestReceived | ResponseReceived | TrailersReceived | InformationalResponseReceived
 
 # How many closed streams are remembered, to tell a late frame from a wrong one; about 150 bytes each.
 _CLOSED_STREAMS = 2048
+
+_CHECKS = {
+    RequestReceived: check_request,
+    ResponseReceived: check_response,
+    InformationalResponseReceived: check_response,
+    TrailersReceived: check_trailers,
+}
 
 _CONFIG_SERVER = H2Configuration(
     client_side=False,
@@ -89,43 +97,76 @@ class MachineStream(H2Stream):
         state = machine.state
         return (state is StreamState.OPEN or state is StreamState.HALF_CLOSED_LOCAL) and bool(machine.headers_received)
 
-    @property
-    def counts_content(self) -> bool:
-        """Whether the peer announced how much DATA it will send."""
-        return self._expected_content_length is not None
+    def take_data(self, length: int, padding: int, ends: bool) -> None:
+        """The header of a DATA frame has come. Raises StreamError."""
+        window = self.window
+        if length > window.current_window_size and length:
+            # RFC 9113 section 6.9.1 leaves the choice; the connection's own window has been kept to.
+            raise StreamError(self.stream_id, ErrorCodes.FLOW_CONTROL_ERROR, "more content than the stream's window")
+        window.current_window_size -= length
+        window.held += length
+        if self._expected_content_length is not None:
+            self._actual_content_length += length - padding
+            self._check_length(ends)
 
-    def count_content(self, length: int, end_stream: bool) -> None:
-        """Raises InvalidBodyLengthError when DATA does not add up to the announced content-length."""
-        self._track_content_length(length, end_stream)
+    def _check_length(self, ends: bool) -> None:
+        expected, actual = self._expected_content_length, self._actual_content_length
+        if expected is not None and (actual > expected or (ends and actual != expected)):
+            reason = f"content of {actual} bytes, though content-length says {expected}"
+            raise StreamError(self.stream_id, ErrorCodes.PROTOCOL_ERROR, reason)
 
-    def receive_headers(
-        self, headers: Iterable[Header], end_stream: bool, header_encoding: bool | str | None
-    ) -> tuple[list[Frame], list[Event]]:
-        """As h2 does it, but what a known block was found to be is not found out again."""
-        if not isinstance(headers, KnownBlock) or not headers.plain:
-            return super().receive_headers(headers, end_stream, None)
-        events = self.state_machine.process_input(StreamInputs.RECV_HEADERS)
-        received = cast("RequestReceived | ResponseReceived | TrailersReceived", events[0])
-        if end_stream:
-            ended = self.state_machine.process_input(StreamInputs.RECV_END_STREAM)
-            received.stream_ended = cast("StreamEnded", ended[0])
-            events += ended
-        elif type(received) is TrailersReceived:
-            raise ProtocolError("Trailers must have END_STREAM set")
-        self._expected_content_length = 0 if self.request_method == b"HEAD" else None
-        checked = headers.checked.get(type(received))
+    def take_headers(self, block: KnownBlock, ends: bool) -> list[Event]:
+        """A header block has come. Raises StreamError."""
+        try:
+            return self._take_headers(block, ends)
+        except StreamError:
+            raise
+        except ProtocolError as error:
+            raise StreamError(self.stream_id, error.error_code, str(error)) from error
+
+    def _take_headers(self, block: KnownBlock, ends: bool) -> list[Event]:
+        machine = self.state_machine
+        informational = bool(machine.client) and not block.plain and _is_informational(block)
+        step = StreamInputs.RECV_INFORMATIONAL_HEADERS if informational else StreamInputs.RECV_HEADERS
+        events = machine.process_input(step)
+        received = cast("HeadersEvent", events[0])
+        if not block.complete:
+            raise FieldsTooLarge(self.stream_id)
+        kind = type(received)
+        checked = block.checked.get(kind)
         if checked is None:
-            flags = self._build_hdr_validation_flags(events)
-            checked = headers.checked[type(received)] = self._process_received_headers(headers, flags, None)
-        received.headers = [*checked]
-        return [], events
+            _CHECKS[kind](block)
+            fields = joined_cookies(cast("list[tuple[bytes, bytes]]", block))
+            checked = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
+            block.checked[kind] = checked
+        received.headers = [*checked]  # type: ignore[list-item]  # text
+        if informational:
+            if ends:
+                raise ProtocolError("an informational response with END_STREAM")
+            return events
+        if kind is TrailersReceived:
+            if not ends:
+                raise ProtocolError("trailers without END_STREAM")
+        else:
+            self._expect_content(block)
+        if ends:
+            # An answer to HEAD, or with 304, may say how long its content would have been (RFC 9110 section 8.6).
+            if kind is not ResponseReceived:
+                self._check_length(ends)
+            ended = machine.process_input(StreamInputs.RECV_END_STREAM)
+            received.stream_ended = cast("StreamEnded", ended[0])  # type: ignore[union-attr]  # not informational
+            events += ended
+        return events
 
-    def _process_received_headers(
-        self, headers: Iterable[Header], header_validation_flags: HeaderValidationFlags, header_encoding: Any
-    ) -> Any:
-        """Text, in the order that it came in."""
-        fields = super()._process_received_headers(headers, header_validation_flags, None)
-        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
+    def _expect_content(self, block: KnownBlock) -> None:
+        if self.request_method == b"HEAD":
+            self._expected_content_length = 0
+        elif not block.plain:
+            self._expected_content_length = content_length(cast("list[tuple[bytes, bytes]]", block))
+
+
+def _is_informational(block: KnownBlock) -> bool:
+    return any(name == b":status" and value.startswith(b"1") for name, value in block)
 
 
 class Machine(H2Connection):
@@ -137,10 +178,12 @@ class Machine(H2Connection):
         super().__init__(_CONFIG_CLIENT if client else _CONFIG_SERVER)
         self.client = client
         self.encoder: RememberingEncoder = RememberingEncoder()
-        self.decoder: RememberingDecoder = RememberingDecoder()
+        self.decoder: RememberingDecoder = RememberingDecoder(
+            max_fields=config.max_header_fields, max_header_list_size=config.max_header_list_size
+        )
         self.local_settings = Settings(client, initial_values=_settings(config, client))
         self.max_inbound_frame_size = config.max_frame_size
-        self.largest_header_block = self.decoder.max_header_list_size = config.max_header_list_size
+        self.largest_header_block = config.max_header_list_size
         self.window = ReceiveWindow(max(config.connection_window, DEFAULT_WINDOW))
         self.window.current_window_size = DEFAULT_WINDOW
         self._inbound_flow_control_window_manager = self.window  # type: ignore[assignment]
@@ -197,67 +240,81 @@ class Machine(H2Connection):
             self.highest_inbound_stream_id = stream_id
         return stream
 
-    def receive_block(self, stream_id: int, block: bytes, end_stream: bool) -> list[Event]:
-        """A whole header block without padding or priority. Raises ProtocolError."""
+    def receive_block(self, stream_id: int, block: bytes, ends: bool, *, refuse: bool = False) -> list[Event]:
+        """A whole header block has come; `refuse`: no new stream is wanted now.
+
+        Raises StreamError, and ProtocolError for an error of the connection. In every case that is none of those the
+        block has been decoded, so that the table is in step with the peer's (RFC 9113 section 4.3).
+        """
         stream = self.streams.get(stream_id)
-        if stream is not None:
-            usual = stream.receives
-        else:
-            room = len(self.streams) < self._most_streams
-            usual = room and not self.client and stream_id > self.highest_inbound_stream_id and stream_id & 1 == 1
-        if not usual:
-            frame = HeadersFrame(stream_id, block, flags=["END_HEADERS", "END_STREAM"][: 1 + end_stream])
-            return self._receive_frame(frame)
-        headers = _decode_headers(self.decoder, block)
+        if stream is None:
+            if not self._may_open(stream_id):
+                self._receive_on_closed(stream_id, block)
+                return []
+            if refuse or len(self.streams) >= self._most_streams:
+                self._refuse(stream_id, block)
+        elif not stream.receives:
+            self.decoder.skip(block)
+            raise StreamError(stream_id, ErrorCodes.STREAM_CLOSED, "HEADERS behind END_STREAM")
+        headers = self.decoder.decode(block)
         self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
         if stream is None:
             stream = self._begin_new_stream(stream_id, AllowedStreamIDs.ODD)
-        return stream.receive_headers(headers, end_stream, None)[1]
+        return stream.take_headers(headers, ends)
+
+    def _may_open(self, stream_id: int) -> bool:
+        """Whether HEADERS with this identifier begin a new stream of the peer's."""
+        return not self.client and stream_id > self.highest_inbound_stream_id and stream_id & 1 == 1
+
+    def _receive_on_closed(self, stream_id: int, block: bytes) -> None:
+        """HEADERS on a stream that is not open, and may not be opened."""
+        closed_by = self._closed_streams.get(stream_id)
+        self.decoder.skip(block)
+        if closed_by is StreamClosedBy.SEND_RST_STREAM or (closed_by is None and stream_id <= self._forgotten):
+            return  # sent before the peer had our reset (RFC 9113 section 5.1, "closed")
+        if closed_by is StreamClosedBy.RECV_RST_STREAM:
+            raise StreamError(stream_id, ErrorCodes.STREAM_CLOSED, "HEADERS behind RST_STREAM")
+        if closed_by is not None:
+            raise StreamClosedError(stream_id)
+        if self.client or stream_id & 1 == 0:
+            raise ProtocolError("HEADERS on a stream that the peer may not open")
+        raise StreamIDTooLowError(stream_id, self.highest_inbound_stream_id)
+
+    def _refuse(self, stream_id: int, block: bytes) -> NoReturn:
+        """The stream has never been, so its request may be sent again (RFC 9113 section 8.7)."""
+        self.decoder.skip(block)
+        self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
+        self.highest_inbound_stream_id = stream_id
+        self._remember_closed(stream_id, StreamClosedBy.SEND_RST_STREAM)
+        raise StreamError(stream_id, ErrorCodes.REFUSED_STREAM, "no more streams are taken now")
 
     def receive_reset(self, stream: MachineStream, error_code: int) -> list[Event]:
         """The peer has reset an open stream."""
         self.state_machine.process_input(ConnectionInputs.RECV_RST_STREAM)
         return stream.stream_reset(RstStreamFrame(stream.stream_id, error_code=error_code))[1]
 
-    def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
-        stream_id = frame.stream_id
-        if stream_id not in self.streams:
-            if self._is_late(stream_id):
-                _decode_headers(self.decoder, frame.data)  # the table must stay in step with the peer's
-                return [], []
-            if self.client and stream_id & 1 == 0:
-                raise ProtocolError("A server may not open a stream.")
-            if not self.client and len(self.streams) >= self._most_streams:
-                return self._refuse(frame)
-        return super()._receive_headers_frame(frame)
-
-    def _is_late(self, stream_id: int) -> bool:
-        closed_by = self._closed_streams.get(stream_id)
-        return closed_by is StreamClosedBy.SEND_RST_STREAM or (closed_by is None and stream_id <= self._forgotten)
-
-    def _refuse(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
-        stream_id = frame.stream_id
-        if stream_id <= self.highest_inbound_stream_id or stream_id & 1 == 0:
-            return super()._receive_headers_frame(frame)
-        self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
-        _decode_headers(self.decoder, frame.data)
-        self.highest_inbound_stream_id = stream_id
-        self._remember_closed(stream_id, StreamClosedBy.SEND_RST_STREAM)
-        return [RstStreamFrame(stream_id, error_code=ErrorCodes.REFUSED_STREAM)], []
+    def is_idle(self, stream_id: int) -> bool:
+        """Whether no stream with that identifier was ever opened."""
+        outbound = (stream_id & 1) == self.client
+        return stream_id > (self.highest_outbound_stream_id if outbound else self.highest_inbound_stream_id)
 
     def expect_known(self, stream_id: int) -> None:
         """Raises NoSuchStreamError when a stream with that identifier was never opened."""
-        outbound = (stream_id & 1) == self.client
-        if not stream_id or stream_id > (
-            self.highest_outbound_stream_id if outbound else self.highest_inbound_stream_id
-        ):
+        if self.is_idle(stream_id):
             raise NoSuchStreamError(stream_id)
 
-    def reset_stream_for(self, stream: MachineStream, error_code: ErrorCodes) -> StreamReset:
+    def crossed_reset(self, stream_id: int) -> bool:
+        """The peer resets a stream that is closed: whether it is the first time, and our own end may be under way."""
+        if self._closed_streams.get(stream_id) in (None, StreamClosedBy.RECV_RST_STREAM):
+            return False
+        self._closed_streams[stream_id] = StreamClosedBy.RECV_RST_STREAM
+        return True
+
+    def fail_stream(self, stream: MachineStream) -> None:
         """We reset the stream since the peer broke a rule on it; the frame is the caller's."""
-        stream.state_machine.process_input(StreamInputs.SEND_RST_STREAM)
+        stream.state_machine.state = StreamState.CLOSED
+        stream.state_machine.stream_closed_by = StreamClosedBy.SEND_RST_STREAM
         self.settle(stream.stream_id)
-        return StreamReset(stream_id=stream.stream_id, error_code=error_code, remote_reset=False)
 
     def forget_stream(self, stream: MachineStream) -> StreamReset:
         """The peer's GOAWAY says that it never saw this stream."""

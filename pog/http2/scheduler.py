@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pog.http2.hpack import Headers
+    from pog.http2.fields import Headers
     from pog.http2.machine import MachineStream
 
 Chunk = bytes | memoryview

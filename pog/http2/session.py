@@ -31,7 +31,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
 from pog.http2.config import BULK_BYTES, SessionConfig
-from pog.http2.events import ConnectionFailed, DataReceived, GoAwayReceived, ProbeAnswered, WindowOpened
+from pog.http2.events import ConnectionFailed, DataReceived, GoAwayReceived, ProbeAnswered, StreamFailed, WindowOpened
 from pog.http2.frames import LARGEST_STREAM_ID
 from pog.http2.stats import Levels
 from pog.http2.stream import Stream
@@ -41,7 +41,7 @@ from pog.http2.windows import Budget
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pog.http2.hpack import Headers
+    from pog.http2.fields import Headers
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ class Session(Streams, asyncio.Protocol):
         self._on_closed = on_closed
         self._transport: asyncio.Transport | None = None
         self._gone = False
+        self._until_settings: asyncio.TimerHandle | None = None
         self._early: list[bytes] = []
         self._upgrade: tuple[bytes, Headers] | None = None
         # A server's drain: the probe between its two GOAWAYs, and the last stream that it takes.
@@ -99,6 +100,7 @@ class Session(Streams, asyncio.Protocol):
             TrailersReceived: self._trailers_received,
             StreamEnded: self._stream_ended,
             StreamReset: self._stream_reset,
+            StreamFailed: self._stream_failed,
             RemoteSettingsChanged: self._settings_changed,
             SettingsAcknowledged: lambda _: self._watch.settings_acknowledged(self._now),
             PingAckReceived: lambda event: self._probe_answered(event.ping_data),
@@ -196,6 +198,7 @@ class Session(Streams, asyncio.Protocol):
         self._writer.corked = False
         if self._open:
             self._watch.start()
+            self._until_settings = self.loop.call_later(self.config.settings_timeout, self._check_settings)
         early, self._early = self._early, []
         for data in early:
             self.data_received(data)
@@ -232,7 +235,7 @@ class Session(Streams, asyncio.Protocol):
         self._watch.took_in(len(data), now)
         writer.corked = False
         writer.flush()
-        if len(data) >= BULK_BYTES:
+        if len(data) >= BULK_BYTES or self._connection.unfinished:
             self._let_others_read()
         if writer.full and self._transport is not None:
             if self._transport.get_write_buffer_size() > _MOST_UNSENT_ANSWERS:
@@ -245,6 +248,10 @@ class Session(Streams, asyncio.Protocol):
             self.loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
+        if self._open and self._connection.unfinished:
+            self.data_received(b"")  # which comes back here when even that was not all
+            if self._connection.unfinished:
+                return
         if self._transport is not None and self._open:
             self._transport.resume_reading()
 
@@ -262,6 +269,8 @@ class Session(Streams, asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The transport closes itself: HTTP/2 knows no half-closed connection."""
+        while self._connection.unfinished:
+            self.data_received(b"")
         self._reason = self._reason or "closed by the peer"
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -274,6 +283,8 @@ class Session(Streams, asyncio.Protocol):
         self._reason = reason
         self._writer.stop()
         self._watch.stop()
+        if self._until_settings is not None:
+            self._until_settings.cancel()
         self._lose_all(reason)
         if not self.closed.done():
             self.closed.set_result(reason)
@@ -296,6 +307,10 @@ class Session(Streams, asyncio.Protocol):
         self._close_when_idle()
         if self._on_stream_end is not None and self._open:
             self._on_stream_end(self)
+
+    def _check_settings(self) -> None:
+        if not self._settings_known:
+            self.abort(f"no SETTINGS from the peer within {self.config.settings_timeout:g} s")
 
     def _settings_changed(self, event: RemoteSettingsChanged) -> None:
         self._settings_known = True

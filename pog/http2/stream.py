@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from grpclib.utils import Wrapper
 
     from pog.errors import TunnelError
-    from pog.http2.hpack import Headers
+    from pog.http2.fields import Headers
     from pog.http2.streams import Streams
 
 # What grpc-go allows for one message by default.
@@ -32,12 +32,13 @@ LARGEST_MESSAGE = 4 * 1024 * 1024
 class Stream(Flow):
     """A request and its answer."""
 
-    __slots__ = ("_inside",)
+    __slots__ = ("_begun", "_inside")
 
     def __init__(self, session: Streams, wrapper: Wrapper | None = None) -> None:
         super().__init__(session, wrapper)
-        # Whether a prefix was read, and its message has still to be.
+        # Whether a prefix was read, and its message has still to be; and whether any message was.
         self._inside = False
+        self._begun = False
 
     async def _changed(self) -> None:
         waiter = self.connection.loop.create_future()
@@ -67,20 +68,22 @@ class Stream(Flow):
         for five bytes of prefix, then for the message.
 
         Raises TunnelError when the stream breaks, and GRPCError when it ends inside a message, for a size over 4 MiB,
-        and on a server when the rest of a message does not come in time. Nothing is lost when the caller is cancelled.
+        and on a server when the first message, or the rest of one, does not come in time. Nothing is lost when the
+        caller is cancelled.
         """
         if size > LARGEST_MESSAGE:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes; the limit is {LARGEST_MESSAGE}")
         if self.held >= size:
             return self._message(size)
-        if self.connection.client or not self._inside:
+        if self.connection.client or (self._begun and not self._inside):
             return await self._awaited(size)
         seconds = self.connection.config.message_timeout
         try:
             with Limit(seconds):
                 return await self._awaited(size)
         except TimeoutError:
-            raise GRPCError(Status.DEADLINE_EXCEEDED, f"a message was not whole within {seconds:g} s") from None
+            what = "a message was not whole" if self._begun else "the first message did not come"
+            raise GRPCError(Status.DEADLINE_EXCEEDED, f"{what} within {seconds:g} s") from None
 
     async def _awaited(self, size: int) -> bytes:
         while self.held < size:
@@ -100,6 +103,7 @@ class Stream(Flow):
         data = self._held.take(size)
         self._took(size)
         if size:  # a prefix, whose last four bytes are the length of the message, or a message
+            self._begun = True
             self._inside = not self._inside and any(data[1:5])
         return data
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from h2.errors import ErrorCodes
 
-from pog.errors import ConnectionLost, StreamsExhausted, TunnelReset
+from pog.errors import ConnectionLost, ProtocolViolation, StreamsExhausted, TunnelReset
 from pog.http2.config import BULK_BYTES
 from pog.http2.connection import Connection
 from pog.http2.deadlines import Deadlines
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from pog.errors import TunnelError
     from pog.http2.config import SessionConfig
-    from pog.http2.events import WindowOpened
+    from pog.http2.events import StreamFailed, WindowOpened
+    from pog.http2.fields import Headers
     from pog.http2.flow import Flow
-    from pog.http2.hpack import Headers
     from pog.http2.machine import MachineStream
     from pog.http2.scheduler import Chunk
     from pog.http2.windows import Budget
@@ -263,6 +263,14 @@ class Streams(ABC):
         else:
             self._tell_lost(stream, TunnelReset(int(event.error_code), by_peer=bool(event.remote_reset)))
 
+    def _stream_failed(self, event: StreamFailed) -> None:
+        self.stats.resets_sent[event.error_code] += 1
+        log.debug("stream %d: %s", event.stream_id, event.reason)
+        stream = self.streams.get(event.stream_id)
+        if stream is not None:
+            self._remove(stream)
+            self._tell_lost(stream, ProtocolViolation(f"the peer broke a rule of HTTP/2: {event.reason}"))
+
     def _window_opened(self, event: WindowOpened) -> None:
         stream = self.streams.get(event.stream_id)
         if stream is not None:
@@ -348,7 +356,5 @@ class Streams(ABC):
         if self.streams or self.stats.streams != self._used_streams:
             self._used_at, self._used_streams = now, self.stats.streams
         unused = now - self._used_at
-        if not self._settings_known and unused >= self.config.settings_timeout:
-            self.abort(f"no SETTINGS from the peer within {self.config.settings_timeout:g} s")
-        elif not self.client and unused >= self.config.idle:
+        if not self.client and unused >= self.config.idle:
             self.drain()

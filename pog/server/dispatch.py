@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from grpclib.const import Handler
     from grpclib.protocol import Stream
 
-    from pog.http2.hpack import Headers
+    from pog.http2.fields import Headers
     from pog.http2.session import Session
     from pog.http2.stream import Stream as OwnStream
     from pog.server.bridge import Message, Receive, Send

@@ -17,7 +17,7 @@ from pog.wire.content_type import GRPC, message_form
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from pog.http2.hpack import Headers
+    from pog.http2.fields import Headers
 
 # gRPC's PROTOCOL-HTTP2: at most eight digits and a unit.
 _TIMEOUT = re.compile(r"[0-9]{1,8}[HMSmun]")

@@ -2,13 +2,21 @@ from __future__ import annotations
 
 import hpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pog.http2.hpack import Headers, RememberingDecoder, RememberingEncoder, check_fields
+from pog.http2.errors import CompressionError
+from pog.http2.fields import Headers, check_sent
+from pog.http2.hpack import RememberingDecoder, RememberingEncoder
 from tests.http2 import factory
 
 NAMES = st.sampled_from(["a", "b", "content-type", "authorization", "grpc-timeout", ":status", "x-long-name"])
+
+
+def new_decoder(max_fields: int = 100, max_header_list_size: int = 65536) -> RememberingDecoder:
+    return RememberingDecoder(max_fields=max_fields, max_header_list_size=max_header_list_size)
+
+
 LISTS = st.lists(st.tuples(NAMES, st.sampled_from(["", "1", "200", "value", "x" * 300])), max_size=6)
 
 
@@ -16,7 +24,7 @@ LISTS = st.lists(st.tuples(NAMES, st.sampled_from(["", "1", "200", "value", "x" 
 def test_remembering_changes_nothing(order: list[int], lists: list[Headers]) -> None:
     """Whatever was sent before, hpack's own decoder reads our blocks, and our decoder those of hpack's encoder."""
     encoder, theirs = RememberingEncoder(), hpack.Decoder()
-    decoder, their_encoder = RememberingDecoder(), hpack.Encoder()
+    decoder, their_encoder = new_decoder(), hpack.Encoder()
     for index in order:
         fields = sorted(lists[index], key=lambda field: not field[0].startswith(":"))
         raw = [(name.encode(), value.encode()) for name, value in fields]
@@ -32,7 +40,7 @@ def test_a_known_list_is_encoded_once() -> None:
 
 
 def test_a_known_block_is_decoded_once() -> None:
-    encoder, decoder = RememberingEncoder(), RememberingDecoder()
+    encoder, decoder = RememberingEncoder(), new_decoder()
     blocks = [encoder.encode_list(factory.REQUEST) for _ in range(3)]
     first, second, third = (decoder.decode(each) for each in blocks)
     assert third is second
@@ -71,7 +79,7 @@ def test_a_long_value_is_not_coded_by_huffman() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    decoder = RememberingDecoder()
+    decoder = new_decoder()
     for number in range(1000):
         decoder.decode(factory.block([("a", str(number))]))
     assert len(decoder._known) <= 32
@@ -104,4 +112,54 @@ def test_white_space_around_a_value_is_trimmed() -> None:
 
 def test_a_pseudo_header_comes_first() -> None:
     with pytest.raises(ValueError, match="pseudo-header"):
-        check_fields([("a", "b"), (":status", "200")])
+        check_sent([("a", "b"), (":status", "200")])
+
+
+REPRESENTATIONS = st.sampled_from(
+    [b"\x82", b"\xbe", b"\xbf", b"\x00\x01a\x01b", b"\x40\x01a\x02bc", b"\x41\x01b", b"\x04\x01b", b"\x10\x01a\x01b"]
+    + [
+        b"\x7f\x00\x01b",
+        b"\x40\x81\x1f\x01b",
+        b"\x00\x01a\x82\x1f\x1f",
+        b"\x20",
+        b"\x3f\xe1\x1f",
+        b"\xff\x00",
+        b"\xff\x01",
+    ]
+    + [b"\x00\x01a\x7f\x05" + bytes(132), b"\xff\x80\x80\x80\x80\x80\x80\x01", b"\x00\x05a", b"\x40\x00\x85abc"]
+)
+
+
+@given(st.lists(st.lists(REPRESENTATIONS, max_size=8), max_size=6), st.integers(0, 5))
+@settings(max_examples=500)
+def test_a_block_that_is_skipped_does_the_same_to_the_table(blocks: list[list[bytes]], max_fields: int) -> None:
+    """Read to its end or not, decoded or only skipped: the table is the one that hpack's own decoder has."""
+    theirs, ours, skipping = hpack.Decoder(), new_decoder(max_fields), new_decoder()
+    for parts in blocks:
+        block = b"".join(parts)
+        try:
+            expected = [*theirs.decode(block, raw=True)]
+        except hpack.HPACKError:
+            with pytest.raises(CompressionError):
+                ours.decode(block)
+            with pytest.raises(CompressionError):
+                skipping.skip(block)
+            return
+        found = ours.decode(block)
+        skipping.skip(block)
+        assert [*found] == expected[: len(found)]
+        assert found.complete == (len(expected) <= max_fields)
+        for each in (ours, skipping):
+            assert [*each.header_table.dynamic_entries] == [*theirs.header_table.dynamic_entries]
+            assert each.header_table.maxsize == theirs.header_table.maxsize
+
+
+def test_what_is_skipped_costs_little_and_what_is_known_nothing() -> None:
+    decoder = new_decoder()
+    decoder.decode(b"\x82" * 2500)
+    assert 100 < decoder.work <= 500
+    before = decoder.work
+    for _ in range(100):
+        decoder.decode(b"\x82" * 10)
+        decoder.skip(b"\x82" * 10)
+    assert decoder.work == before + 10

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 from h2.errors import ErrorCodes
 
-from pog.errors import ConnectionLost, StreamsExhausted, TunnelReset
+from pog.errors import ConnectionLost, ProtocolViolation, StreamsExhausted, TunnelReset
 from pog.http2 import frames
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
@@ -143,6 +144,39 @@ async def test_after_much_input_the_other_sockets_are_read_first() -> None:
     put(stream, bytes(100 * KIB))
     await settle()
     assert stopped == ["stop", "read"]
+
+
+@pytest.mark.parametrize("closes", [False, True])
+async def test_what_takes_long_to_take_in_leaves_others_their_turn(closes: bool) -> None:
+    """Bytes behind it are not read before, and nothing is lost when the peer has closed by then."""
+    requests: list[Stream] = []
+    session = Session(client=False, on_request=requests.append)
+    wire, _ = alone(session)
+    session.feed(frames.PREFACE + factory.settings())
+    session.data_received(b"".join(factory.headers(stream_id) for stream_id in range(1, 401, 2)))
+    counts = [len(requests)]
+    assert not wire.is_reading()
+    if closes:
+        session.eof_received()
+    while not closes and not wire.is_reading():
+        await asyncio.sleep(0)
+        counts.append(len(requests))
+    assert [stream.id for stream in requests] == [*range(1, 401, 2)]
+    if not closes:
+        assert max(later - sooner for sooner, later in pairwise(counts)) <= 25
+    session.abort("done")
+
+
+async def test_a_connection_that_is_lost_meanwhile_is_left_alone() -> None:
+    requests: list[Stream] = []
+    session = Session(client=False, on_request=requests.append)
+    alone(session)
+    session.feed(frames.PREFACE + factory.settings())
+    session.data_received(b"".join(factory.headers(stream_id) for stream_id in range(1, 401, 2)))
+    taken = len(requests)
+    session.abort("lost")
+    await settle()
+    assert len(requests) == taken
 
 
 # How many streams
@@ -316,11 +350,37 @@ async def test_a_stream_that_is_opened_after_a_silence_is_probed_at_once() -> No
 
 @pytest.mark.parametrize("said", [b"", frames.PREFACE[:-6], frames.PREFACE])
 async def test_a_peer_that_does_not_begin_to_speak_is_given_up(said: bytes) -> None:
-    config = SessionConfig(settings_timeout=0.02, keepalive=0.02)
+    config = SessionConfig(settings_timeout=0.02)
     session = Session(client=False, config=config, on_request=lambda _: None)
     alone(session)
     session.feed(said)
-    assert "no SETTINGS" in await session.closed
+    async with asyncio.timeout(5):
+        assert "no SETTINGS" in await session.closed
+
+
+async def test_a_peer_that_has_begun_to_speak_is_kept() -> None:
+    session = Session(client=False, config=SessionConfig(settings_timeout=0.0))
+    alone(session)
+    session.feed(frames.PREFACE + factory.settings())
+    await asyncio.sleep(0.01)
+    assert not session.closed.done()
+    session.abort("done")
+
+
+async def test_a_malformed_answer_ends_its_stream_with_a_reason_and_no_other() -> None:
+    """What HTTP/1.1 programs behind a front put into their answers."""
+    session = Session(client=True)
+    alone(session)
+    session.feed(factory.settings())
+    bad, good = session.open_stream(REQUEST), session.open_stream(REQUEST)
+    lost, kept = Taker(bad), Taker(good)
+    session.feed(factory.headers(1, [(":status", "502"), ("connection", "close")]))
+    session.feed(factory.headers(3, RESPONSE) + factory.data(3, b"hello"))
+    assert isinstance(lost.error, ProtocolViolation)
+    assert "b'connection'" in str(lost.error)
+    assert kept.data == b"hello"
+    assert session.stats.resets_sent == {ErrorCodes.PROTOCOL_ERROR: 1}
+    session.abort("done")
 
 
 async def test_a_server_ends_a_connection_without_streams_and_keeps_one_in_use(
@@ -364,6 +424,7 @@ async def test_a_peer_that_reads_nothing_cannot_make_us_hold_answers(monkeypatch
     flood = (factory.frame(frames.PING, 0, 0, bytes(8)) * 2 + factory.data(1, b"x")) * 4000
     while not session.closed.done():
         session.feed(flood)
+        await settle()
         assert wire.get_write_buffer_size() < 700 * KIB
     assert "does not read" in session.closed.result()
 

@@ -86,6 +86,8 @@ async def test_a_server_does_not_wait_long_for_the_rest_of_a_message(client: boo
     sender, receiver = (request, stream) if client else (stream, request)
     if client:
         await request.send_headers(RESPONSE)
+    put(sender, b"\0\0\0\0\1x")
+    assert await receiver.recv_data(5) + await receiver.recv_data(1) == b"\0\0\0\0\1x"
     waiting = asyncio.create_task(receiver.recv_data(5), name="between")
     await asyncio.wait([waiting], timeout=0.05)
     assert not waiting.done()  # between messages there is no limit
@@ -103,15 +105,29 @@ async def test_a_server_does_not_wait_long_for_the_rest_of_a_message(client: boo
         assert caught.value.status is Status.DEADLINE_EXCEEDED
 
 
-def test_an_end_inside_a_message_is_an_error() -> None:
-    async def test() -> None:
-        for content, sizes in ((b"\0\0", [5]), (b"\0\0\0\0\5", [5, 5]), (b"\0\0\0\0\5abc", [5, 5])):
-            stream, request = await Sessions().call(REQUEST)
-            await stream.send_data(content, end_stream=True)
-            for size in sizes[:-1]:
-                await request.recv_data(size)
-            with pytest.raises(GRPCError, match="inside a message"):
-                await request.recv_data(sizes[-1])
+@pytest.mark.parametrize("sent", [b"", b"\0\0\0\0"])
+async def test_a_server_does_not_wait_long_for_the_first_message_of_a_call(sent: bytes) -> None:
+    sessions = Sessions(server=SessionConfig(message_timeout=0.01), client=SessionConfig(message_timeout=0.01))
+    stream, request = await sessions.call(REQUEST)
+    if sent:
+        put(stream, sent)
+    await request.send_headers(RESPONSE)
+    answer = asyncio.create_task(stream.recv_data(5), name="the client waits as long as it likes")
+    with pytest.raises(GRPCError, match="first message") as caught:
+        await request.recv_data(5)
+    assert caught.value.status is Status.DEADLINE_EXCEEDED
+    assert not answer.done()
+    answer.cancel()
+
+
+@pytest.mark.parametrize(("content", "sizes"), [(b"\0\0", [5]), (b"\0\0\0\0\5", [5, 5]), (b"\0\0\0\0\5abc", [5, 5])])
+async def test_an_end_inside_a_message_is_an_error(content: bytes, sizes: list[int]) -> None:
+    stream, request = await Sessions().call(REQUEST)
+    await stream.send_data(content, end_stream=True)
+    for size in sizes[:-1]:
+        await request.recv_data(size)
+    with pytest.raises(GRPCError, match="inside a message"):
+        await request.recv_data(sizes[-1])
 
 
 async def test_an_end_between_messages_is_none() -> None:

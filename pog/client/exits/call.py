@@ -26,7 +26,7 @@ from pog.wire.encode import message
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pog.http2.hpack import Headers
+    from pog.http2.fields import Headers
     from pog.http2.session import Session
     from pog.http2.stream import Stream
 

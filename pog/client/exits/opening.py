@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pog.client.exits.call import Opened
     from pog.client.exits.pool import Pool
-    from pog.http2.hpack import Headers
+    from pog.http2.fields import Headers
     from pog.http2.session import Session
     from pog.observe.metrics import Metrics
 
