@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import sys
 from typing import TYPE_CHECKING
 
 from pog.config.parsers import Address
+from pog.net.keepalive import keep_alive
 from pog.net.listen import BACKLOG, listening_sockets
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Listener:
         """Starts to accept; gives the addresses of all its sockets. Raises OSError."""
         self._sockets = listening_sockets(address)
         for sock in self._sockets:
-            _notice_vanished_peers(sock)
+            keep_alive(sock)
         await self._open()
         return [Address(*sock.getsockname()[:2]) for sock in self._sockets]
 
@@ -81,15 +81,3 @@ class Listener:
         for sock in self._sockets:
             sock.close()
         self._sockets.clear()
-
-
-def _notice_vanished_peers(sock: socket.socket) -> None:
-    """A user's machine that went to sleep or off the network says nothing: TCP asks after a minute, for a minute.
-
-    Accepted connections inherit this on Linux; elsewhere the system's own times count.
-    """
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if sys.platform == "linux":
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import aiohappyeyeballs
 
+from pog.net.keepalive import keep_alive
 from pog.net.resolve import is_exhausted
 
 if TYPE_CHECKING:
@@ -52,10 +53,12 @@ class _Attempts:
 
     def open(self, address: AddrInfoType) -> socket.socket:
         try:
-            return socket.socket(*address[:3])
+            sock = socket.socket(*address[:3])
         except OSError as error:
             self._errors.append(error)
             raise
+        keep_alive(sock)
+        return sock
 
     async def sock_connect(self, sock: socket.socket, address: SockAddr) -> None:
         try:

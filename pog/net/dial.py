@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from pog.errors import DialError, DialKind, LimitReached
 from pog.net.address import parse_host_port
 from pog.net.connect import connect_socket, strerror
+from pog.net.keepalive import keep_alive
 from pog.net.resolve import Resolver, is_exhausted
 from pog.process.timers import Limit
 
@@ -94,7 +95,8 @@ class Dialler:
         loop = asyncio.get_running_loop()
         try:
             if len(addresses) == 1 and not any(addresses[0][4][2:]):  # without a scope
-                _, held = await loop.create_connection(Held, *addresses[0][4][:2])
+                transport, held = await loop.create_connection(Held, *addresses[0][4][:2])
+                keep_alive(transport.get_extra_info("socket"))
             else:
                 _, held = await loop.create_connection(Held, sock=await connect_socket(addresses))
         except OSError as error:

@@ -32,6 +32,8 @@ def dial(
         resolver = Resolver() if names is None else Resolver(lookup)
         transport = (await Dialler(policy, timeout, resolver).dial(host_port)).transport
         assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
         transport.abort()
         await asyncio.sleep(0)
         return transport.get_extra_info("peername")
