@@ -130,7 +130,8 @@ class About:
     def lines(self) -> list[str]:
         """To be asked when no process of the benchmark runs any more."""
         taken = f"{self._others.share():.0%} of the CPU time went to work that was not the benchmark's"
-        return [f"{self.rounds} interleaved rounds, medians; {description()}; {taken}", *self._programs]
+        rounds = "1 round" if self.rounds == 1 else f"{self.rounds} interleaved rounds, medians"
+        return [f"{rounds}; {description()}; {taken}", *self._programs]
 
 
 def conclude(results: Results, sections: Iterable[Section], about: About, to: Path | None, *more: str) -> None:

@@ -87,6 +87,7 @@ async def test_a_reader_that_pauses_pauses_the_writer() -> None:
     client, server = pair()
     server.transport.pause_reading()
     client.transport.set_write_buffer_limits(10)
+    assert client.transport.get_write_buffer_limits() == (2, 10)
     client.transport.write(bytes(10))
     assert client.events == []
     client.transport.write(b"x")
