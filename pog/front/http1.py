@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from pog.net.address import parse_host_port
+from pog.wire.http_fields import basic_challenge
 
 # As much as the Go original's neighbours take: nginx 32 KiB, Apache 8 KiB a line, Go 1 MiB. Cookies never come here,
 # the largest real heads carry Kerberos or NTLM tokens of up to 64 KiB (MaxTokenSize is 48,000).
@@ -196,11 +197,6 @@ def answer(
     ]
     lines = [f"HTTP/1.1 {status} {_phrase(status)}", *(f"{name}: {value}" for name, value in fields), "", ""]
     return "\r\n".join(lines).encode("ascii") + (b"" if head_only else body)
-
-
-def basic_challenge(realm: str) -> str:
-    """The value of a field that asks for Basic credentials. Without a charset Java sends Latin-1 (RFC 7617 2.1)."""
-    return f'Basic realm="{realm}", charset="UTF-8"'
 
 
 def field_text(text: str) -> str:

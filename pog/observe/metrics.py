@@ -27,11 +27,11 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 import pog
 from pog.errors import DialKind
-from pog.front.accept import accepted
 from pog.observe.collectors import SHARED, Http2Look, LoopLook, ProcessLook, TunnelLook
 from pog.observe.counters import Counts, Maker, Spread
 from pog.observe.endings import ENDED_BY, ending
 from pog.tunnel.relay import Reason, Side
+from pog.wire.http_fields import accepted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,9 +21,9 @@ from grpclib.exceptions import GRPCError
 from grpclib.metadata import decode_grpc_message
 from grpclib.server import request_handler
 
-from pog.front.http1 import basic_challenge
 from pog.server.bridge import AsgiConnection
 from pog.server.codecs import BinaryCodec, JsonCodec
+from pog.wire.http_fields import basic_challenge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What an Accept field says of one media type (RFC 9110 12.5.1)."""
+"""Values of HTTP header fields that both programs read or write: Accept, and challenges."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Accepted(NamedTuple):
 
 
 def accepted(accept: str, media_type: str, version: str = "") -> Accepted:
-    """What the field says of `media_type`, in lower case; several lines of the field are to be joined by commas first.
+    """What an Accept field (RFC 9110 12.5.1) says of `media_type`, in lower case.
 
-    The most specific range counts. One that names another version than `version` does not match. An empty field accepts
-    everything alike, as a missing one does.
+    Several lines of the field are to be joined by commas first. The most specific range counts. One that names another
+    version than `version` does not match. An empty field accepts everything alike, as a missing one does.
     """
     best, found = -1, Accepted(0.0, False)
     for member in _MEMBER.findall(accept.strip() or "*/*"):
@@ -55,3 +55,8 @@ def _precision(media_range: str, media_type: str) -> int:
     if media_range == media_type.partition("/")[0] + "/*":
         return _SUBTYPES
     return _ANY if media_range == "*/*" else -1
+
+
+def basic_challenge(realm: str) -> str:
+    """The value of a field that asks for Basic credentials. Without a charset Java sends Latin-1 (RFC 7617 2.1)."""
+    return f'Basic realm="{realm}", charset="UTF-8"'

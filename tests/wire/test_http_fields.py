@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pog.front.accept import Accepted, accepted
+from pog.wire.http_fields import Accepted, accepted
 
 
 @pytest.mark.parametrize(
