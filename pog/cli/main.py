@@ -17,10 +17,12 @@ import pog
 from pog.config.parsers import LOGIN, POSITIVE_SECONDS, SERVER, Address, cleaned, parse_duration
 from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, load, table
 from pog.errors import PogError, SettingsError
+from pog.process.output import STDERR, STDOUT
 from pog.process.stdio import standard_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import asyncio
+    from collections.abc import Callable, Coroutine
 
     from pog.config.options import Setting
 
@@ -70,8 +72,8 @@ def announce(line: str, level: int = logging.INFO, *, err: bool = True) -> None:
     if settings is not None and settings.log_format == "json":
         logging.getLogger("pog").log(level, line, stacklevel=2)
         return
-    with suppress(OSError):  # a full disk must not end what serves
-        click.echo(line, err=err)
+    with suppress(OSError, ValueError):  # a full disk must not end what serves
+        (STDERR if err else STDOUT).write(line + "\n")
 
 
 def remembered(settings: S) -> S:
@@ -134,10 +136,9 @@ def server(**flags: object) -> None:
 
         run_workers(settings, says("pog server on"))
         return
-    from pog.process.run import run
     from pog.server.serve import serve
 
-    run(lambda shutdown: serve(settings, shutdown=shutdown, started=says("pog server on")), *logs(settings))
+    run_logged(settings, lambda shutdown: serve(settings, shutdown=shutdown, started=says("pog server on")))
 
 
 @main.command(epilog=only_variables(CLIENT_ROWS))
@@ -146,13 +147,12 @@ def client(**flags: object) -> None:
     """Be an HTTP proxy for programs here, and tunnel their connections to a server."""
     settings = remembered(load(ClientSettings, os.environ, flags))
     from pog.client.app import run as run_client
-    from pog.process.run import run
 
     def started(addresses: list[Address]) -> None:
         says("pog client on")(addresses)
         warn_if_open(settings, addresses)
 
-    run(lambda shutdown: run_client(settings, shutdown=shutdown, started=started), *logs(settings))
+    run_logged(settings, lambda shutdown: run_client(settings, shutdown=shutdown, started=started))
 
 
 @main.command(epilog=only_variables(UP_ROWS))
@@ -161,7 +161,6 @@ def up(**flags: object) -> None:
     """Run both ends here, for a first look: a proxy that goes through gRPC once around this machine."""
     from pog.cli.up import SERVER_LISTEN
     from pog.cli.up import up as run_both
-    from pog.process.run import run
 
     decided = {"listen": SERVER_LISTEN, "grpc_and_http_mux": True, "auth_file": None}
     ours = load(ServerSettings, os.environ, flags | decided)
@@ -177,7 +176,7 @@ def up(**flags: object) -> None:
         announce(f"try:  curl -x http://{login}{proxy} https://example.com/", err=False)
         warn_if_open(theirs, clients)
 
-    run(lambda shutdown: run_both(ours, theirs, shutdown=shutdown, started=started), *logs(theirs))
+    run_logged(theirs, lambda shutdown: run_both(ours, theirs, shutdown=shutdown, started=started))
 
 
 def warn_if_open(settings: ClientSettings, addresses: list[Address]) -> None:
@@ -199,9 +198,13 @@ def says(what: str) -> Callable[[list[Address]], None]:
     return lambda addresses: announce(f"{what} {', '.join(map(str, addresses))}")
 
 
-def logs(settings: CommonSettings) -> tuple[str, str]:
-    """How a process logs, for `process.run`."""
-    return settings.log_level, settings.log_format
+def run_logged(settings: CommonSettings, program: Callable[[asyncio.Event], Coroutine[object, object, None]]) -> None:
+    """Runs a program that tells what it does."""
+    from pog.observe.messages import set_up_logging
+    from pog.process.run import run
+
+    set_up_logging(settings.log_level, settings.log_format)
+    run(program)
 
 
 def duration(text: str) -> float:

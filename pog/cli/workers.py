@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING
 from pog.config.parsers import Address
 from pog.errors import PogError, SettingsError
 from pog.net.listen import SPREADS, beside, reserved
-from pog.process.run import ENDING, loop_factory, raise_descriptor_limit, set_up_logging
+from pog.observe.messages import set_up_logging
+from pog.process.run import ENDING, loop_factory, raise_descriptor_limit
 
 if TYPE_CHECKING:
     import socket

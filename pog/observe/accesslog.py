@@ -9,15 +9,13 @@ Passwords and header fields never come here: a record holds the user's name only
 
 from __future__ import annotations
 
-import io
-import select
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pog.observe import jsonlog
 from pog.observe.endings import CANCELLED, ending, up_and_down
+from pog.process.output import STDOUT, Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,10 +48,10 @@ class Visit:
 
 
 class AccessLog:
-    """Writes to standard output, one flushed line at a time.
+    """Writes to standard output, a line at a time.
 
-    A log that cannot be written never harms a tunnel: what a reader that has stopped would make us wait for is dropped,
-    and counted by `on_dropped`.
+    A log that cannot be written never harms a tunnel: what a reader that has stopped would make us wait for is dropped
+    (process/output.py), and counted by `on_dropped`.
     """
 
     def __init__(
@@ -66,12 +64,10 @@ class AccessLog:
         on_dropped: Callable[[], None] | None = None,
     ) -> None:
         self._enabled = enabled
-        self._stream = stream
+        self._output = STDOUT if stream is None else Output(lambda: stream)
         self._role = role
         self._json = style == "json"
         self._on_dropped = on_dropped
-        self._poll: select.poll | None = None
-        self._polled: TextIO | None = None
         self._second = -1
         self._stamp = ""
 
@@ -142,42 +138,20 @@ class AccessLog:
             "first_byte_seconds": _rounded(relay.first_byte) if relay else None,
         }
 
-    def _write(self, text: str) -> None:
-        stream = self._stream or sys.stdout
+    def _write(self, line: str) -> None:
         try:
-            if not self._takes_more(stream):
-                if self._on_dropped is not None:
-                    self._on_dropped()
-                return
-            stream.write(text)
-            stream.flush()
+            if not self._output.write(line) and self._on_dropped is not None:
+                self._on_dropped()
         except (BrokenPipeError, ValueError):
-            self._enabled = False
+            self._enabled = False  # nobody will ever read it
         except OSError:
             pass  # A full disk may have room again for the next line.
-
-    def _takes_more(self, stream: TextIO) -> bool:
-        """Whether a line can be written without waiting; a pipe that says so takes 4096 bytes (man 7 pipe, poll)."""
-        if stream is not self._polled:
-            self._polled, self._poll = stream, _poll(stream)
-        return self._poll is None or bool(self._poll.poll(0))
 
     def _now(self) -> str:
         now = time.time()
         if int(now) != self._second:
             self._second, self._stamp = int(now), rfc3339(now)
         return self._stamp
-
-
-def _poll(stream: TextIO) -> select.poll | None:
-    """None for what has no descriptor, and where there is no poll."""
-    try:
-        number = stream.fileno()
-        poll = select.poll()
-    except (io.UnsupportedOperation, ValueError, AttributeError):
-        return None
-    poll.register(number, select.POLLOUT)
-    return poll
 
 
 def _severity(visit: Visit, reason: str) -> str:

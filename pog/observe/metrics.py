@@ -30,6 +30,7 @@ from pog.errors import DialKind
 from pog.observe.collectors import SHARED, Http2Look, LoopLook, ProcessLook, TunnelLook
 from pog.observe.counters import Counts, Maker, Spread
 from pog.observe.endings import ENDED_BY, ending
+from pog.process.output import STDERR
 from pog.tunnel.relay import Reason, Side
 from pog.wire.http_fields import accepted
 
@@ -102,6 +103,8 @@ class Metrics:
         self.log_dropped = maker.count(
             "log_records_dropped_total", "Records of the access log that nobody took in time."
         )
+        self._messages_dropped = maker.count("log_messages_dropped_total", "Messages that nobody took in time.")
+        self._dropped_before = STDERR.dropped
         if role == "server":
             self._make_for_server(maker)
         else:
@@ -234,6 +237,7 @@ class Metrics:
     def _tell_others(self, process_too: bool) -> None:
         self._tunnels.look()
         self._http2.look()
+        self._messages_dropped.reach(STDERR.dropped - self._dropped_before)
         if process_too:
             self._process.look()
         self._maker.tell()

@@ -1,4 +1,4 @@
-"""What a process needs around its event loop: signals, the loop itself, descriptors, and where messages go.
+"""What a process needs around its event loop: signals, the loop itself, and descriptors.
 
 The first SIGTERM or SIGINT asks for an end, the second one of either exits now with 128 + its number, as shells count.
 """
@@ -9,10 +9,7 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING
-
-from pog.observe.jsonlog import JsonFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -24,11 +21,8 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 _MOST_DESCRIPTORS = 2**31
 
 
-def run(
-    main: Callable[[asyncio.Event], Coroutine[object, object, None]], log_level: str = "info", log_format: str = "line"
-) -> None:
+def run(main: Callable[[asyncio.Event], Coroutine[object, object, None]]) -> None:
     """Runs `main` until it returns; the event tells it to end. Raises what `main` raises."""
-    set_up_logging(log_level, log_format)
     raise_descriptor_limit()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_with_signals(main))
@@ -93,15 +87,3 @@ def raise_descriptor_limit() -> None:
         else:
             refused = middle
     log.debug("%d descriptors at most, although the hard limit is %d", granted, hard)
-
-
-def set_up_logging(level: str, style: str = "line") -> None:
-    """Messages of pog to standard error. Libraries speak from warning on: hpack's debug messages hold credentials."""
-    handler = logging.StreamHandler(sys.stderr)
-    if style == "json":
-        handler.setFormatter(JsonFormatter())
-        logging.captureWarnings(True)
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y/%m/%d %H:%M:%S"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("pog").setLevel(level.upper())

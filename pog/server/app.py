@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from pog.config.settings import ServerSettings, load
+from pog.observe.messages import set_up_logging
 from pog.process.memory import tune_memory
-from pog.process.run import set_up_logging
 from pog.server.asgi import in_origin_form
 from pog.server.dispatch import Calls, Served, lifespan, nothing_here
 from pog.server.pages import pages

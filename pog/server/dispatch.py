@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +11,7 @@ from grpclib.server import request_handler
 from h2.exceptions import H2Error
 
 from pog.errors import SettingsError
+from pog.process.output import STDERR
 from pog.server.bridge import AsgiStream, request_headers
 from pog.server.codecs import BinaryCodec
 from pog.server.connect_protocol import ConnectCalls
@@ -133,5 +133,6 @@ async def _not_started(send: Send, why: str) -> None:
         await send({"type": "lifespan.startup.failed", "message": why})
     except Exception:
         # Hypercorn's answer to that, which its command would show as tracebacks.
-        print(f"pog: {why}", file=sys.stderr)
+        with suppress(OSError, ValueError):
+            STDERR.write(f"pog: {why}\n")
         raise SystemExit(2) from None

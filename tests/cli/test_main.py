@@ -72,8 +72,9 @@ class Program:
             setattr(module, attribute, self._end(attribute))
             monkeypatch.setitem(sys.modules, name, module)
         monkeypatch.setattr("pog.process.run.run", self._run)
+        monkeypatch.setattr("pog.observe.messages.set_up_logging", lambda *_: None)
 
-    def _run(self, main: Main, log_level: str, log_format: str) -> None:
+    def _run(self, main: Main) -> None:
         shutdown = asyncio.Event()
         shutdown.set()
         asyncio.run(main(shutdown))

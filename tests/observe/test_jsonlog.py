@@ -82,14 +82,16 @@ def test_a_traceback_stays_in_its_record() -> None:
 def test_everything_that_a_process_says_is_a_record() -> None:
     code = """
 import asyncio, logging, warnings
-from pog.process import run as process
+from pog.observe.messages import set_up_logging
+from pog.process.run import run
 async def main(shutdown):
     logging.getLogger("pog.server").info("a message")
     logging.getLogger("pog.server").debug("not asked for")
     logging.getLogger("hpack").info("what libraries say")
     warnings.warn("a warning")
     asyncio.get_running_loop().call_exception_handler({"message": "a complaint of the loop"})
-process.run(main, "info", "json")
+set_up_logging("info", "json")
+run(main)
 """
     program = Program([sys.executable, "-c", code])
     assert program.wait() == 0
