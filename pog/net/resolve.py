@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Found = tuple[AddrInfo, ...]
     Lookup = Callable[[str], list[AddrInfo]]
 
-# Go allows 500 threads in getaddrinfo at a time (net/cgo_unix.go). One that hangs holds about 100 KB.
+# Go allows 500 threads in getaddrinfo at a time (net/cgo_unix.go). One that hangs holds about 30 KB of memory.
 MAX_LOOKUPS = 512
 # When all threads hang, a caller learns it soon: another exit may be better off. Seconds.
 QUEUE_TIMEOUT = 1.0
@@ -49,7 +49,7 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Answers:
-    """The addresses of names for `seconds` after they were found; of more than `limit` names, the latest. [pure]"""
+    """The addresses of names for `seconds` after they were found; of more than `limit` names, the latest."""
 
     def __init__(self, seconds: float = KEEP_SECONDS, limit: int = _KEPT_NAMES) -> None:
         self._seconds = seconds
