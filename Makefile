@@ -1,9 +1,9 @@
-# Verbs: run, test, test-portable, test-system, check, bench, bench-wan, proto, clean. Each sets itself up in .venv.
+# Verbs: run, test, test-portable, test-newest, test-system, check, bench, bench-wan, proto, clean. Each sets itself up in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-portable test-system check format bench bench-wan proto clean
+.PHONY: run test test-portable test-newest test-system check format bench bench-wan proto clean
 .DEFAULT_GOAL := test
 
 run: $(VENV)/.run
@@ -15,6 +15,10 @@ test: $(VENV)/.dev
 # The servers under test on Hypercorn's own HTTP/2.
 test-portable: $(VENV)/.dev
 	POG_TEST_ENGINE=portable $(BIN)/pytest tests/e2e $(ARGS)
+
+# The end-to-end tests on the newest Python here beside that of $(VENV), which has a .venv of its own.
+test-newest: $(VENV)/.dev
+	$(BIN)/python -m tests.newest $(ARGS)
 
 test-system: $(VENV)/.dev
 	BIN=$(BIN) tests/system/run $(ARGS)
@@ -39,7 +43,7 @@ proto: $(VENV)/.dev
 	$(BIN)/python -m tests.proto
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python:

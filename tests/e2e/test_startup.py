@@ -68,7 +68,7 @@ def test_from_start_to_the_first_answer(args: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("pog.server.serve", "google.protobuf.json_format click pog.client pog.front pog.grpctest grpc pytest"),
+        ("pog.server.serve", "google.protobuf.json_format click pog.client pog.grpctest grpc pytest"),
         ("pog.client.app", "hypercorn starlette wsproto pog.server click pog.grpctest grpc pytest"),
         (
             "pog.cli.main",
