@@ -129,6 +129,9 @@ def test_manifests_of_containers(path: str) -> None:
     for probe in ("startupProbe", "livenessProbe"):
         assert container[probe]["grpc"]["port"] == 8080
         assert RUN.startswith(container[probe]["grpc"].get("service", ""))
+    if path.startswith("kubernetes"):
+        # A Service named pog-auth would set POG_AUTH_SERVICE_HOST, which is no auth item.
+        assert spec["enableServiceLinks"] is False
     if "terminationGracePeriodSeconds" in spec:
         pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
         assert pause + int(env["DRAIN_TIMEOUT"]) + 5 < spec["terminationGracePeriodSeconds"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,9 @@ import pytest
 from tests.conftest import Pair
 from tests.helpers import pog, rpc
 from tests.helpers.origin import Origins, blocks, dialogue, digest, echo, farewell, source, unused_port
-from tests.helpers.process import Program
+from tests.helpers.process import ROOT, Program
 from tests.helpers.tls import Authority
-from tests.helpers.user import SECONDS, connect
+from tests.helpers.user import SECONDS, connect, send_head
 from tests.helpers.watch import eventually
 from tests.system.conftest import program
 
@@ -30,10 +31,11 @@ defaults
     timeout client 30s
     timeout server 30s
 frontend front
-    bind fd@{fd} proto h2
+    bind fd@{fd}
     default_backend pog
 backend pog
-    server pog {server} proto h2
+    http-reuse always
+    server pog {server} proto h2 ws h1
 """
 
 # No limit on a body that has no end, and none on its silence.
@@ -213,6 +215,32 @@ def test_more_tunnels_than_streams(through: Pair, origins: Origins) -> None:
         for tunnel in tunnels:
             tunnel.close()
     eventually(lambda: check_at_rest(through, 0))
+
+
+WEBSOCKET = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+def test_a_strangers_websocket_leaves_tunnels_alone(pair: Pair, origins: Origins, tmp_path: Path) -> None:
+    """Without `ws h1` haproxy resets a stream that it never opened, which ends the connection (RFC 9113 5.1)."""
+    with haproxy(pair.server.host_port, tmp_path) as front, rpc.channel(front) as opened, rpc.Tunnel(opened) as tunnel:
+        tunnel.connect(origins.start(echo).host_port)
+        assert not tunnel.next().connect_response.HasField("error")
+        host, _, port = front.rpartition(":")
+        with send_head((host, int(port)), WEBSOCKET) as answer:
+            assert answer.status == 403
+        tunnel.payload(b"abc")
+        assert tunnel.next().payload == b"abc"
+
+
+@pytest.mark.parametrize(("name", "config"), [("nginx", NGINX), ("haproxy", HAPROXY)])
+def test_what_the_guide_says_about_a_front_is_what_is_tested(name: str, config: str) -> None:
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    (block,) = re.findall(rf"```{name}\n(.*?)```", guide, re.DOTALL)
+    lines = {line.partition("#")[0].strip().replace("HOST:8080", "{server}") for line in block.splitlines()}
+    assert lines <= {line.strip().replace("{{", "{").replace("}}", "}") for line in config.splitlines()}
 
 
 def test_a_box_without_a_server(tmp_path: Path, authority: Authority) -> None:
