@@ -32,11 +32,11 @@ class SessionConfig(ConnectionConfig):
     """Times in seconds.
 
     `keepalive`: a connection with streams that has been silent for so long is probed (0: never); without an answer
-    within `keepalive_timeout` it is given up. `linger`: how long a stream whose end has been said may send nothing of
-    what is left. `message_timeout`: how long a server waits for a call's first message, and for the rest of one that
-    has begun. `settings_timeout`: by then the peer must have begun to speak HTTP/2. `idle`: a server ends a connection
-    that had no stream for so long. The write marks are bytes that one stream may have waiting before its writer is
-    paused, and resumed.
+    within `keepalive_timeout` it is given up. `linger`: how long a stream whose end has been said, or whose writer
+    waits, may send nothing of what it has to send. `message_timeout`: how long a server waits for a call's first
+    message, and for the rest of one that has begun. `settings_timeout`: by then the peer must have begun to speak
+    HTTP/2. `idle`: a server ends a connection that had no stream for so long. The write marks are bytes that one
+    stream may have waiting before its writer is paused, and resumed.
     """
 
     keepalive: float = 30.0

@@ -140,12 +140,17 @@ class Stream(Flow):
         self.connection.send_headers(self, headers, end_stream=end_stream)
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
-        """Queues the data, and waits while much is queued. Raises h2's StreamClosedError."""
+        """Queues the data, and waits while much is queued: while the peer takes some of it now and then, as long as it
+        needs; otherwise the stream is reset. Raises h2's StreamClosedError.
+        """
         self._raise_if_closed()
         if data:
             self.write([data], len(data))
         if end_stream:
             self.write_eof()
+        if self.queue.size <= self.connection.config.write_low:
+            return
+        self.connection.must_send(self)
         while self.queue.size > self.connection.config.write_low and self.error is None:
             await self._changed()
 

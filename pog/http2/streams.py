@@ -156,9 +156,14 @@ class Streams(ABC):
         self._connection.end(stream.queue, trailers)
         if stream.queue.finished:
             self._settle(stream)
-        elif stream.id in self.streams:
-            self._deadlines.set(stream, time.monotonic(), self.config.linger, for_unsent=True)
+        else:
+            self.must_send(stream)
         self._writer.soon()
+
+    def must_send(self, stream: Flow) -> None:
+        """Resets the stream when nothing of what it has to send goes out for too long."""
+        if stream.id in self.streams:
+            self._deadlines.set(stream, time.monotonic(), self.config.linger, for_unsent=True)
 
     def expire(self, stream: Flow, seconds: float) -> None:
         """Resets the stream when it is not over by then (or a few seconds later), nor has sent anything since."""

@@ -411,6 +411,18 @@ async def test_a_rest_that_nobody_takes_is_given_up() -> None:
     assert not sessions.server.streams
 
 
+async def test_a_writer_does_not_wait_for_ever_for_a_peer_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pog.http2.liveness._LOOK_EVERY", 0.05)
+    client = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
+    sessions = Sessions(client=client, server=SessionConfig(linger=0.0, keepalive=0.02))
+    stream, request = await sessions.call(REQUEST)
+    await request.send_headers(RESPONSE)
+    await request.send_data(bytes(300 * KIB))
+    assert isinstance(request.error, TunnelReset)
+    await until(lambda: stream.error is not None)
+    assert not sessions.server.streams
+
+
 # Floods
 
 
