@@ -48,8 +48,8 @@ _LARGEST_HUFFMAN = 1024
 # A change of the table's size is said at most twice, before the first field (RFC 7541 section 4.2); a peer that says
 # every change since the last block, as hpack's own encoder does, is forgiven.
 _MOST_RESIZES = 16
-# Beyond the fields that we take, so many may still be added to the table: all that it holds, 32 bytes each at least.
-_MOST_IGNORED_ENTRIES = _LARGEST_TABLE // 32
+# What a field of a header list counts for beside its text (RFC 9113 section 6.5.2).
+_BYTES_PER_FIELD = 32
 # So many bytes that are skipped cost about as much time as a field that is read.
 _SKIPPED_BYTES_PER_FIELD = 8
 # hpack's own limit is 5 bytes behind the first.
@@ -191,10 +191,12 @@ class RememberingDecoder(Decoder):
                 pos = _behind_string(data, pos)
             pos = _behind_string(data, pos)
             if first & 0x40:
+                # Fronts written in Go add every field to the table, as many as our MAX_HEADER_LIST_SIZE allows.
                 entries += 1
-                if entries > _MOST_IGNORED_ENTRIES:
-                    raise DenialOfServiceError("a header block with more new entries of the table than it can hold")
+                if entries * _BYTES_PER_FIELD > self.max_header_list_size:
+                    raise DenialOfServiceError("a header list over our limit")
                 self._decode_literal_index(data[start:pos])
+        self.work += entries
 
 
 def _integer(data: bytes, pos: int, mask: int) -> tuple[int, int]:
