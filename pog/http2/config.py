@@ -10,6 +10,9 @@ from pog.http2.windows import CONNECTION_WINDOW, KIB, READER_WINDOW, STREAM_WIND
 # pass, so that the others are served in between.
 BULK_BYTES = 64 * KIB
 
+# How long a server waits for a call's first message, and for the rest of one that has begun; seconds.
+MESSAGE_TIMEOUT = 10.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionConfig:
@@ -42,7 +45,7 @@ class SessionConfig(ConnectionConfig):
     keepalive: float = 30.0
     keepalive_timeout: float = 15.0
     linger: float = 60.0
-    message_timeout: float = 10.0
+    message_timeout: float = MESSAGE_TIMEOUT
     settings_timeout: float = 10.0
     # Our client gives a connection up by its age in less than an hour; a front keeps it while it is of use.
     idle: float = 900.0

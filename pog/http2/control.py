@@ -203,8 +203,12 @@ class Control:
             raise FrameDataMissingError("RST_STREAM must have 4 bytes")
         stream = machine.streams.get(stream_id)
         if stream is None:
-            machine.expect_known(stream_id)
-            # One reset may cross our own end of the stream (RFC 9113 section 5.1), a second one is idle talk.
+            # RFC 9113 section 6.4 makes a reset of an idle stream an error of the connection. haproxy 2.6 sends one for
+            # a request that it could not pass on (more than 101 fields, WebSocket), so that any stranger could end
+            # everybody's streams; as long as there are some, it is ignored.
+            if not machine.streams:
+                machine.expect_known(stream_id)
+            # One reset may cross our own end of the stream (section 5.1); others are idle talk.
             if not machine.crossed_reset(stream_id):
                 self._limits.spend(Abuse.CHATTER, self._now)
             return

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
+from pog.http2.config import MESSAGE_TIMEOUT
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
@@ -84,6 +86,7 @@ class AsgiStream:
         self._unread = bytearray()
         self._wanted = 0
         self._inside = False
+        self._begun = False
         self._eof = False
         self._changed = asyncio.Event()
         self._ended = False
@@ -114,14 +117,16 @@ class AsgiStream:
 
     async def recv_data(self, size: int) -> bytes:
         """Exactly `size` bytes, or none at the end of the request. Raises StreamTerminatedError without a client, and
-        GRPCError when the request ends inside a message or for more than one message may have."""
+        GRPCError when the request ends inside a message, for more than one message may have, and when the first
+        message, or the rest of one, does not come within MESSAGE_TIMEOUT."""
         if size > _MESSAGE_BYTES:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes; {_MESSAGE_BYTES} are permitted")
-        self._wanted = size
-        while len(self._unread) < size and not self._eof:
-            self._changed.set()
-            self._changed.clear()
-            await self._changed.wait()
+        try:
+            async with asyncio.timeout(MESSAGE_TIMEOUT if self._inside or not self._begun else None):
+                await self._come(size)
+        except TimeoutError:
+            text = f"a message was not there within {MESSAGE_TIMEOUT:g} s"
+            raise GRPCError(Status.DEADLINE_EXCEEDED, text) from None
         if self._disconnected:
             raise StreamTerminatedError("the client has gone")
         if len(self._unread) < size and (self._unread or self._inside):
@@ -129,9 +134,17 @@ class AsgiStream:
         data = bytes(self._unread[:size])
         del self._unread[:size]
         if size:  # a prefix, whose last four bytes are the length of the message, or a message
+            self._begun = True
             self._inside = not self._inside and any(data[1:5])
         self._changed.set()
         return data
+
+    async def _come(self, size: int) -> None:
+        self._wanted = size
+        while len(self._unread) < size and not self._eof:
+            self._changed.set()
+            self._changed.clear()
+            await self._changed.wait()
 
     async def send_headers(self, headers: Headers, end_stream: bool = False) -> None:
         status = int(dict(headers).get(":status", "0"))

@@ -21,6 +21,7 @@ from grpclib.exceptions import GRPCError
 from grpclib.metadata import decode_grpc_message
 from grpclib.server import request_handler
 
+from pog.http2.config import MESSAGE_TIMEOUT
 from pog.server.bridge import AsgiConnection
 from pog.server.codecs import BinaryCodec, JsonCodec
 from pog.wire.http_fields import basic_challenge
@@ -164,10 +165,15 @@ class UnaryStream:
         self._unread = b""
 
     async def recv_data(self, size: int) -> bytes:
-        """Raises GRPCError when the content is too large, or the client has gone."""
+        """Raises GRPCError when the content is too large or does not come in time, or the client has gone."""
         if not self.taken:
             self.taken = True
-            content = await _content(self._receive)
+            try:
+                async with asyncio.timeout(MESSAGE_TIMEOUT):
+                    content = await _content(self._receive)
+            except TimeoutError:
+                text = f"the content was not there within {MESSAGE_TIMEOUT:g} s"
+                raise GRPCError(Status.DEADLINE_EXCEEDED, text) from None
             self._unread = b"\0" + len(content).to_bytes(4, "big") + content
             self.data_received = len(self._unread)
         data, self._unread = self._unread[:size], self._unread[size:]

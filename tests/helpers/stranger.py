@@ -31,7 +31,7 @@ CALL: Headers = [
     ("content-type", "application/grpc"),
     ("te", "trailers"),
 ]
-_METHODS = ["GET", "HEAD", "POST", "OPTIONS", "CONNECT", "TRACE", "PRI", "get", "", "GE T", "G" * 300]
+_METHODS = ["GET", "HEAD", "POST", "OPTIONS", "CONNECT", "TRACE", "PRI", "get", "", "GE T", "G" * 100]
 _SCHEMES = ["https", "ftp", "", "http:", "h\0"]
 _PATHS = [
     "",

@@ -299,7 +299,7 @@ ON_THE_SERVER: list[tuple[str, bytes, Verdict]] = [
     ("6.2 an unknown one", factory.frame(1, 0, NEW) + factory.frame(0xFE, 0, NEW), Whole(PROTOCOL)),
     ("6.3 PRIORITY on stream 0", factory.frame(frames.PRIORITY, 0, 0, bytes(5)), Whole(PROTOCOL)),
     ("6.4 RST_STREAM on stream 0", factory.rst_stream(0), Whole(PROTOCOL)),
-    ("6.4 RST_STREAM on an idle stream", factory.rst_stream(LATER), Whole(PROTOCOL)),
+    ("6.4 RST_STREAM on an idle stream, while others are open", factory.rst_stream(LATER), NOBODY),
     ("6.4 RST_STREAM of 3 bytes", factory.frame(frames.RST_STREAM, 0, OPEN, bytes(3)), Whole(SIZE)),
     ("6.5 SETTINGS on a stream", factory.frame(frames.SETTINGS, 0, OPEN), Whole(PROTOCOL)),
     ("6.5 SETTINGS of 5 bytes", factory.frame(frames.SETTINGS, 0, 0, bytes(5)), Whole(SIZE)),
@@ -331,6 +331,13 @@ ON_THE_SERVER: list[tuple[str, bytes, Verdict]] = [
 @pytest.mark.parametrize(("data", "verdict"), [each[1:] for each in ON_THE_SERVER], ids=[e[0] for e in ON_THE_SERVER])
 def test_what_a_client_does_wrong(data: bytes, verdict: Verdict) -> None:
     assert judge(Peer(client=True), data) == verdict
+
+
+def test_a_reset_of_an_idle_stream_ends_a_connection_that_has_no_other() -> None:
+    connection = Connection(ConnectionConfig(), Budget(1 << 30), client=False)
+    events = connection.receive_data(frames.PREFACE + factory.settings() + factory.rst_stream(1), 0.0)
+    assert isinstance(events[-1], ConnectionFailed)
+    assert events[-1].error_code == PROTOCOL
 
 
 def answered(stream_id: int = OPEN) -> bytes:
