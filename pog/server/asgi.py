@@ -33,8 +33,9 @@ def http_scope(stream: Stream, *, scheme: str, client: Address | None, server: A
             fields[name] = value
         else:
             headers.append((name.encode("latin-1"), value.encode("latin-1")))
-    if ":authority" in fields:  # RFC 9113 8.3.1: it is the Host field of older versions
-        headers.insert(0, (b"host", fields[":authority"].encode("latin-1")))
+    if ":authority" in fields:  # RFC 9113 8.3.1: it is the Host field of older versions, and counts where both are sent
+        others = [field for field in headers if field[0] != b"host"]
+        headers = [(b"host", fields[":authority"].encode("latin-1")), *others]
     path, _, query = fields.get(":path", "").partition("?")
     return {
         "type": "http",
