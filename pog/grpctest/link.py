@@ -90,10 +90,10 @@ class Link:
             assert self.server.transport is not None
             self.server.transport.abort()
         else:
+            self.client.transport.resume_reading()  # before the early bytes, which may pause it again
             early, self._early = self._early, []
             for data in early:
                 self._up(data)
-            self.client.transport.resume_reading()
 
     def _up(self, data: bytes) -> None:
         if self.server.transport is None:
