@@ -22,6 +22,7 @@ from pog.net.address import join_host_port
 from pog.net.resolve import Resolver
 from pog.proto import gstacks_pb2, healthcheck_pb2
 from pog.tunnel.lane import call_error
+from pog.wire.framing import PREFIX_BYTES, framed, message_length
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,7 +35,6 @@ M = TypeVar("M", bound=Message)
 
 SERVING = "SERVING"
 
-_PREFIX_BYTES = 5
 # A server that does not close its side of an ended connection is not waited for longer; seconds.
 _CLOSE_TIMEOUT = 1.0
 
@@ -128,7 +128,7 @@ class _Calls:
         data = request.SerializeToString()
         stream = self._session.open_stream([(":path", f"/{method}"), *self._headers])
         try:
-            await stream.send_data(b"\0" + len(data).to_bytes(4, "big") + data, end_stream=True)
+            await stream.send_data(framed(data), end_stream=True)
             return answer.FromString(await _answer(stream))
         except DecodeError:
             raise ProtocolViolation(f"the answer is not a {answer.DESCRIPTOR.full_name}") from None
@@ -143,14 +143,14 @@ async def _answer(stream: Stream) -> bytes:
     if http_status != "200":
         raise CallFailed(status_of_http(http_status), f"HTTP status {http_status} instead of gRPC; is it a pog server?")
     try:
-        prefix = await stream.recv_data(_PREFIX_BYTES)
-        data = await stream.recv_data(int.from_bytes(prefix[1:], "big")) if prefix else b""
+        prefix = await stream.recv_data(PREFIX_BYTES)
+        data = await stream.recv_data(message_length(prefix)) if prefix else b""
     except GRPCError as cut:
         error = call_error(stream) if stream.ended else None
         raise error or ProtocolViolation(str(cut.message)) from None
     await stream.recv_trailers()
     if (error := call_error(stream)) is not None:
         raise error
-    if len(prefix) < _PREFIX_BYTES or prefix[0]:
+    if len(prefix) < PREFIX_BYTES or prefix[0]:
         raise ProtocolViolation("the answer has no message that can be read")
     return data

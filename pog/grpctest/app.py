@@ -8,8 +8,9 @@ import pog.server  # noqa: F401  # puts our HTTP/2 into Hypercorn
 from pog.server.dispatch import Calls, Served, lifespan, nothing_here
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
     from pog.grpctest.servers import Mapping
-    from pog.server.bridge import Message, Receive, Send
 
 
 class ServiceApp(Served):
@@ -28,7 +29,7 @@ class ServiceApp(Served):
     async def drain(self) -> None:
         """Waits for nothing: at the end of a test the calls are cut."""
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
             case "lifespan":
                 await lifespan(receive, send, lambda: None, lambda: None)

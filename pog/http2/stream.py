@@ -15,6 +15,7 @@ from h2.exceptions import StreamClosedError
 
 from pog.http2.flow import Flow
 from pog.process.timers import Limit
+from pog.wire.framing import LARGEST_MESSAGE, message_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from pog.errors import TunnelError
     from pog.http2.fields import Headers
     from pog.http2.streams import Streams
-
-# What grpc-go allows for one message by default.
-LARGEST_MESSAGE = 4 * 1024 * 1024
 
 
 class Stream(Flow):
@@ -104,7 +102,7 @@ class Stream(Flow):
         self._took(size)
         if size:  # a prefix, whose last four bytes are the length of the message, or a message
             self._begun = True
-            self._inside = not self._inside and any(data[1:5])
+            self._inside = not self._inside and message_length(data) > 0
         return data
 
     async def recv_chunk(self) -> bytes:

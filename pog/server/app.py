@@ -16,10 +16,10 @@ from pog.server.service import Core, warn_if_open
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+    from starlette.types import Receive, Scope, Send
 
     from pog.http2.session import Session
     from pog.http2.stream import Stream
-    from pog.server.bridge import Message, Receive, Send
 
 
 class App(Served):
@@ -69,7 +69,7 @@ class App(Served):
     async def drain(self) -> None:
         await self.core.drain()
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await lifespan(receive, send, lambda: self.core, self._end)
             return

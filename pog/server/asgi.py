@@ -11,11 +11,10 @@ from h2.exceptions import ProtocolError
 from pog.errors import TunnelError
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from starlette.types import Message, Scope
 
     from pog.http2.stream import Stream
 
-    Message = MutableMapping[str, Any]
     Address = tuple[str, int]
 
 # A target in absolute-form. A login before the host is an error by RFC 9110 4.2.4, and so is a missing host by 4.2.1.
@@ -24,7 +23,7 @@ _ABSOLUTE = re.compile(rb"(https?)://([^/?#@]+)([/?].*)?", re.IGNORECASE | re.DO
 _WITHOUT_CONTENT = (204, 304)
 
 
-def http_scope(stream: Stream, *, scheme: str, client: Address | None, server: Address | None) -> Message:
+def http_scope(stream: Stream, *, scheme: str, client: Address | None, server: Address | None) -> Scope:
     """The ASGI scope of a request whose head has come."""
     fields: dict[str, str] = {}
     headers: list[tuple[bytes, bytes]] = []
@@ -55,7 +54,7 @@ def http_scope(stream: Stream, *, scheme: str, client: Address | None, server: A
     }
 
 
-def in_origin_form(scope: Message) -> Message:
+def in_origin_form(scope: Scope) -> Scope:
     """The scope of a request whose target may be a whole URL, as in `GET http://host/path HTTP/1.1`.
 
     RFC 9112 3.2.2: a server takes it, and the host in it counts instead of the Host field's.

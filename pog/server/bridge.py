@@ -16,25 +16,19 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from pog.http2.config import MESSAGE_TIMEOUT
+from pog.wire.framing import LARGEST_MESSAGE, message_length
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
-
     from grpclib.utils import Wrapper
-
-    Message = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
+    from starlette.types import Receive, Scope, Send
 
 Headers = list[tuple[str, str]]
 
 # How much of a request may wait unread before no more is taken in: about four reads of Hypercorn's.
 _UNREAD_BYTES = 256 * 1024
-# What grpc-go takes in one message; a length of gigabytes must not make us hold them.
-_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
-def request_headers(scope: Message) -> Headers:
+def request_headers(scope: Scope) -> Headers:
     """The request's head as grpclib wants it, pseudo-header fields first."""
     headers = [(":method", scope["method"]), (":path", scope["path"]), (":scheme", scope["scheme"])]
     headers += [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
@@ -44,7 +38,7 @@ def request_headers(scope: Message) -> Headers:
 class AsgiPeer:
     """The client's address, as grpclib.protocol.Peer tells it."""
 
-    def __init__(self, scope: Message) -> None:
+    def __init__(self, scope: Scope) -> None:
         self._client = scope.get("client")
 
     def addr(self) -> tuple[str, int] | None:
@@ -62,7 +56,7 @@ class AsgiConnection:
     last_message_sent: float | None = None
     last_message_received: float | None = None
 
-    def __init__(self, scope: Message) -> None:
+    def __init__(self, scope: Scope) -> None:
         self._peer = AsgiPeer(scope)
 
     def get_peer(self) -> AsgiPeer:
@@ -75,7 +69,7 @@ class AsgiStream:
     `wrapper` is set by request_handler; a disconnect cancels the handler through it.
     """
 
-    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.connection = AsgiConnection(scope)
         self.wrapper: Wrapper | None = None
         self.created = time.monotonic()
@@ -119,8 +113,8 @@ class AsgiStream:
         """Exactly `size` bytes, or none at the end of the request. Raises StreamTerminatedError without a client, and
         GRPCError when the request ends inside a message, for more than one message may have, and when the first
         message, or the rest of one, does not come within MESSAGE_TIMEOUT."""
-        if size > _MESSAGE_BYTES:
-            raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes; {_MESSAGE_BYTES} are permitted")
+        if size > LARGEST_MESSAGE:
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes; the limit is {LARGEST_MESSAGE}")
         try:
             async with asyncio.timeout(MESSAGE_TIMEOUT if self._inside or not self._begun else None):
                 await self._come(size)
@@ -135,7 +129,7 @@ class AsgiStream:
         del self._unread[:size]
         if size:  # a prefix, whose last four bytes are the length of the message, or a message
             self._begun = True
-            self._inside = not self._inside and any(data[1:5])
+            self._inside = not self._inside and message_length(data) > 0
         self._changed.set()
         return data
 

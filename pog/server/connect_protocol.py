@@ -24,6 +24,7 @@ from grpclib.server import request_handler
 from pog.http2.config import MESSAGE_TIMEOUT
 from pog.server.bridge import AsgiConnection
 from pog.server.codecs import BinaryCodec, JsonCodec
+from pog.wire.framing import PREFIX_BYTES, framed
 from pog.wire.http_fields import basic_challenge
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from grpclib.encoding.base import CodecBase
     from grpclib.protocol import Stream
     from grpclib.utils import Wrapper
+    from starlette.types import Receive, Scope, Send
 
-    from pog.server.bridge import Headers, Message, Receive, Send
+    from pog.server.bridge import Headers
 
 # Unary requests here are empty or hold one name.
 LARGEST_REQUEST = 64 * 1024
@@ -87,14 +89,14 @@ class ConnectCalls:
         self._mapping = dict(mapping)
         self._dispatch = _DispatchServerEvents()
 
-    def takes(self, scope: Message) -> bool:
+    def takes(self, scope: Scope) -> bool:
         """Whether a request is a call: its path is a method's, or its form says that it should have been."""
         path: str = scope["path"]
         if path in self._mapping:
             return True
         return scope["method"] == "POST" and path.count("/") == 2 and _field(scope, b"content-type") in CODECS
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             headers, codec = self._request(scope)
         except Refused as refused:
@@ -109,12 +111,12 @@ class ConnectCalls:
             await _discard(receive)
         if stream.status is Status.OK:
             fields = {"content-type": f"application/{codec.__content_subtype__}"}
-            await _answer(send, 200, fields, bytes(stream.answer[5:]))
+            await _answer(send, 200, fields, bytes(stream.answer[PREFIX_BYTES:]))
         else:
             fields = {"www-authenticate": basic_challenge("pog")} if stream.status is Status.UNAUTHENTICATED else {}
             await _answer(send, _HTTP_STATUS[stream.status], fields, _error(stream.status, stream.text))
 
-    def _request(self, scope: Message) -> tuple[Headers, CodecBase]:
+    def _request(self, scope: Scope) -> tuple[Headers, CodecBase]:
         """The request's head as gRPC's, and the codec of its content. Raises Refused."""
         path = scope["path"]
         handler = self._mapping.get(path)
@@ -152,7 +154,7 @@ class UnaryStream:
     The request's content is read when the handler asks for it, which is after its credentials are checked.
     """
 
-    def __init__(self, scope: Message, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive) -> None:
         self.connection = AsgiConnection(scope)
         self.wrapper: Wrapper | None = None
         self.data_received = 0
@@ -174,7 +176,7 @@ class UnaryStream:
             except TimeoutError:
                 text = f"the content was not there within {MESSAGE_TIMEOUT:g} s"
                 raise GRPCError(Status.DEADLINE_EXCEEDED, text) from None
-            self._unread = b"\0" + len(content).to_bytes(4, "big") + content
+            self._unread = framed(content)
             self.data_received = len(self._unread)
         data, self._unread = self._unread[:size], self._unread[size:]
         return data
@@ -226,7 +228,7 @@ async def _discard(receive: Receive) -> None:
             await _content(receive)
 
 
-def _field(scope: Message, name: bytes) -> str:
+def _field(scope: Scope, name: bytes) -> str:
     """The value of a header in lower case and without parameters, or nothing."""
     value = next((value for each, value in scope["headers"] if each == name), b"")
     return str(value.decode("latin-1")).partition(";")[0].strip().lower()

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from grpclib.const import Handler
     from grpclib.protocol import Stream
+    from starlette.types import Receive, Scope, Send
 
     from pog.http2.fields import Headers
     from pog.http2.session import Session
     from pog.http2.stream import Stream as OwnStream
-    from pog.server.bridge import Message, Receive, Send
 
 
 class Served(ABC):
@@ -60,7 +60,7 @@ class Served(ABC):
         """Takes nothing new and waits for what is open, up to the limit. Called once for each connection."""
 
     @abstractmethod
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request, or the lifespan."""
 
 
@@ -73,11 +73,11 @@ class Calls:
         self._codec = BinaryCodec()
         self._dispatch = _DispatchServerEvents()
 
-    def takes(self, scope: Message) -> bool:
+    def takes(self, scope: Scope) -> bool:
         """Whether a request is a call, to a method that may not exist; the rest is for pages."""
         return _is_grpc(scope) or (self._connect is not None and self._connect.takes(scope))
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._connect is not None and not _is_grpc(scope):
             await self._connect(scope, receive, send)
             return
@@ -101,7 +101,7 @@ class Calls:
         release()
 
 
-def _is_grpc(scope: Message) -> bool:
+def _is_grpc(scope: Scope) -> bool:
     return is_grpc(next((value for name, value in scope["headers"] if name == b"content-type"), b"").decode("latin-1"))
 
 

@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     from hypercorn.typing import Event as HypercornEvent
 
     from pog.http2.stream import Stream
-
-    Address = tuple[str, int]
+    from pog.server.asgi import Address
 
 log = logging.getLogger("pog.server")
 

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from hypercorn.events import Event
     from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup, WorkerContext
 
+    from pog.server.asgi import Address
     from pog.server.dispatch import Served
-
-    Address = tuple[str, int]
 
 log = logging.getLogger("pog.server")
 

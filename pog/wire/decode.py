@@ -13,19 +13,16 @@ from google.protobuf.message import DecodeError
 from pog.errors import ProtocolViolation
 from pog.proto.grpcproxy_pb2 import Packet
 from pog.wire.encode import prefix
+from pog.wire.framing import LARGEST_MESSAGE, PREFIX_BYTES, message_length
 
 Chunk = bytes | memoryview
 
-# The limit for messages that have to be collected, as grpc-go has it.
-LARGEST_MESSAGE = 4 * 1024 * 1024
-
-_GRPC_BYTES = 5
 _PAYLOAD_TAG = 0x0A
 # Protobuf reads the length of a field from at most five bytes.
 _LENGTH_BYTES = 5
-_HEAD_BYTES = _GRPC_BYTES + 1 + _LENGTH_BYTES
+_HEAD_BYTES = PREFIX_BYTES + 1 + _LENGTH_BYTES
 # Before a payload of up to 127 bytes.
-_SHORT_HEAD = _GRPC_BYTES + 2
+_SHORT_HEAD = PREFIX_BYTES + 2
 
 
 class Decoder:
@@ -96,19 +93,19 @@ class Decoder:
 
     def _open(self, head: bytes, items: list[Chunk | Packet]) -> int:
         """Begins a message; returns the bytes of `head` that were used, 0 when they do not yet say enough."""
-        if len(head) < _GRPC_BYTES:
+        if len(head) < PREFIX_BYTES:
             return 0
         if head[0]:
             raise ProtocolViolation("a compressed gRPC message, though no compression was agreed")
-        length = int.from_bytes(head[1:_GRPC_BYTES], "big")
+        length = message_length(head)
         if not length:
             raise _wrong_packet()
-        if len(head) == _GRPC_BYTES:
+        if len(head) == PREFIX_BYTES:
             return 0
-        if head[_GRPC_BYTES] == _PAYLOAD_TAG and length <= 0x7FFFFFFF:
+        if head[PREFIX_BYTES] == _PAYLOAD_TAG and length <= 0x7FFFFFFF:
             size = 0
             for index in range(_LENGTH_BYTES):
-                at = _GRPC_BYTES + 1 + index
+                at = PREFIX_BYTES + 1 + index
                 if index + 2 > length:
                     break
                 if at == len(head):
@@ -121,11 +118,11 @@ class Decoder:
                     break
         if length > LARGEST_MESSAGE:
             raise ProtocolViolation(f"a gRPC message of {length} bytes; the limit is {LARGEST_MESSAGE}")
-        begun = head[_GRPC_BYTES : _GRPC_BYTES + length]
+        begun = head[PREFIX_BYTES : PREFIX_BYTES + length]
         self._collected = bytearray()
         self._missing = length
         self._collect(begun, items)
-        return _GRPC_BYTES + len(begun)
+        return PREFIX_BYTES + len(begun)
 
     def _collect(self, data: Chunk, items: list[Chunk | Packet]) -> None:
         assert self._collected is not None

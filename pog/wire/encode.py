@@ -5,6 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from pog.proto.grpcproxy_pb2 import HalfClose, Packet
+from pog.wire.framing import framed
 
 Chunk = bytes | memoryview
 
@@ -47,8 +48,7 @@ def payload(data: bytes | bytearray | memoryview) -> list[Chunk]:
 
 def message(packet: Packet) -> bytes:
     """A whole packet as one gRPC message."""
-    body = packet.SerializeToString()
-    return b"\0" + len(body).to_bytes(4, "big") + body
+    return framed(packet.SerializeToString())
 
 
 HALF_CLOSE = message(Packet(half_close=HalfClose()))

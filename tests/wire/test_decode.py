@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pog.errors import ProtocolViolation
 from pog.proto.grpcproxy_pb2 import ConnectRequest, HalfClose, Packet
 from pog.wire import encode
-from pog.wire.decode import LARGEST_MESSAGE, Decoder
+from pog.wire.decode import Decoder
+from pog.wire.framing import LARGEST_MESSAGE
 
 Event = bytes | Packet
 
