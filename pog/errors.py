@@ -1,12 +1,13 @@
-"""Everything that pog raises, and the one table that says how a failed dial is told to others.
+"""Everything that pog raises, and the one table that says how a failure is told in each protocol.
 
     PogError
     +-- SettingsError        a setting is missing or malformed; names the variable or flag
-    +-- DialError            the destination was not reached; carries a DialKind
+    +-- Refused              there is no tunnel; carries a Failure
+    |   +-- DialError            the destination was not reached
+    |   +-- AuthError            the credentials do not open this door
+    |   +-- AuthBusy             they were not checked: too many at a time
+    |   +-- ExitUnavailable      the client cannot reach its server
     +-- LimitReached         this process lacks something; that says nothing about the destination
-    +-- AuthError            the credentials do not open this door
-    |   +-- AuthBusy             nor were they looked at: too many at a time
-    +-- ExitUnavailable      the client cannot reach its server
     +-- StreamsExhausted     the connection takes no more streams now
     +-- TunnelError          what ends an open tunnel
         +-- TunnelReset          one side reset its stream
@@ -22,8 +23,6 @@ from dataclasses import dataclass
 
 from grpclib.const import Status
 
-from pog.net.address import LONGEST
-
 
 class PogError(Exception):
     """The root: catching it catches everything that pog raises on purpose."""
@@ -38,89 +37,198 @@ class SettingsError(PogError):
         self.problem = problem
 
 
-class DialKind(enum.Enum):
-    """Why a destination was not reached."""
+class FailureKind(enum.Enum):
+    """Why there is no tunnel. The value travels in metadata, in metrics and in logs, so it never changes."""
 
+    # The destination.
     BAD_ADDRESS = "bad_address"
     DENIED = "denied"
     DNS = "dns"
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
+    # All that a server of another make says.
+    FAILED = "failed"
+    # The exit, or the way to it.
+    EXIT_UNAVAILABLE = "exit_unavailable"
+    EXIT_CREDENTIALS = "exit_credentials"
+    EXIT_BUSY = "exit_busy"
+    EXIT_TIMEOUT = "exit_timeout"
+    EXIT_FAILED = "exit_failed"
+    # The one who asks.
+    BAD_REQUEST = "bad_request"
+    BAD_PROTOCOL = "bad_protocol"
+    REQUEST_TIMEOUT = "request_timeout"
+    CREDENTIALS = "credentials"
+    GONE = "gone"
+    # This program.
+    BUSY = "busy"
     LIMIT = "limit"
+    STOPPING = "stopping"
+    INTERNAL = "internal"
+
+
+# How a dial can fail.
+DIAL_KINDS = (
+    FailureKind.BAD_ADDRESS,
+    FailureKind.DENIED,
+    FailureKind.DNS,
+    FailureKind.REFUSED,
+    FailureKind.UNREACHABLE,
+    FailureKind.TIMEOUT,
+    FailureKind.LIMIT,
+)
+
+
+class Blame(enum.Enum):
+    """Who has to act, and so what may be tried: another exit helps only against a fault of this one."""
+
+    DESTINATION = "destination"
+    EXIT = "exit"
+    USER = "user"
+    US = "us"
 
 
 # Replies of SOCKS 5, RFC 1928 section 6.
-SOCKS5_REP_GENERAL_FAILURE = 1
-SOCKS5_REP_NOT_ALLOWED = 2
-SOCKS5_REP_HOST_UNREACHABLE = 4
-SOCKS5_REP_CONNECTION_REFUSED = 5
-SOCKS5_REP_TTL_EXPIRED = 6
+SOCKS5_GENERAL_FAILURE = 1
+SOCKS5_NOT_ALLOWED = 2
+SOCKS5_NETWORK_UNREACHABLE = 3
+SOCKS5_HOST_UNREACHABLE = 4
+SOCKS5_CONNECTION_REFUSED = 5
+SOCKS5_TTL_EXPIRED = 6
+SOCKS5_COMMAND_NOT_SUPPORTED = 7
+SOCKS5_ADDRESS_TYPE_NOT_SUPPORTED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How one kind of failure is said in each protocol. `proxy_error` is an error type of RFC 9209 section 2.3; SOCKS 4
+    has a single reply, 91, for all of them. `grpc_status`, as Go names it, is the server's code in the log, and
+    `http_status` the client's."""
+
+    blame: Blame
+    grpc_status: Status
+    http_status: int
+    proxy_error: str
+    socks5_reply: int = SOCKS5_GENERAL_FAILURE
+    summary: str = ""
+
+
+# The one table. Every edge reads it: the server's answers and statuses, the client's answers in every front, both logs.
+WORDINGS = {
+    FailureKind.BAD_ADDRESS: Wording(
+        Blame.DESTINATION, Status.INVALID_ARGUMENT, 400, "http_request_error", summary="is not a host:port"
+    ),
+    FailureKind.DENIED: Wording(
+        Blame.DESTINATION,
+        Status.PERMISSION_DENIED,
+        403,
+        "destination_ip_prohibited",
+        SOCKS5_NOT_ALLOWED,
+        "is refused by the server's rules",
+    ),
+    FailureKind.DNS: Wording(
+        Blame.DESTINATION, Status.NOT_FOUND, 502, "dns_error", SOCKS5_HOST_UNREACHABLE, "has no address"
+    ),
+    FailureKind.REFUSED: Wording(
+        Blame.DESTINATION,
+        Status.UNAVAILABLE,
+        502,
+        "connection_refused",
+        SOCKS5_CONNECTION_REFUSED,
+        "refused the connection",
+    ),
+    FailureKind.UNREACHABLE: Wording(
+        Blame.DESTINATION,
+        Status.UNAVAILABLE,
+        502,
+        "destination_ip_unroutable",
+        SOCKS5_HOST_UNREACHABLE,
+        "cannot be reached",
+    ),
+    FailureKind.TIMEOUT: Wording(
+        Blame.DESTINATION,
+        Status.DEADLINE_EXCEEDED,
+        504,
+        "connection_timeout",
+        SOCKS5_TTL_EXPIRED,
+        "did not answer in time",
+    ),
+    FailureKind.FAILED: Wording(
+        Blame.DESTINATION, Status.UNAVAILABLE, 502, "destination_unavailable", SOCKS5_HOST_UNREACHABLE
+    ),
+    # The Go original's client answers 503 for these two statuses of its server and 500 for any other.
+    FailureKind.EXIT_UNAVAILABLE: Wording(
+        Blame.EXIT, Status.UNAVAILABLE, 503, "destination_unavailable", SOCKS5_NETWORK_UNREACHABLE
+    ),
+    FailureKind.EXIT_CREDENTIALS: Wording(Blame.EXIT, Status.UNAUTHENTICATED, 503, "proxy_configuration_error"),
+    FailureKind.EXIT_BUSY: Wording(Blame.EXIT, Status.RESOURCE_EXHAUSTED, 500, "connection_limit_reached"),
+    FailureKind.EXIT_TIMEOUT: Wording(
+        Blame.EXIT, Status.DEADLINE_EXCEEDED, 504, "connection_timeout", SOCKS5_TTL_EXPIRED
+    ),
+    FailureKind.EXIT_FAILED: Wording(Blame.EXIT, Status.INTERNAL, 500, "proxy_internal_error"),
+    FailureKind.BAD_REQUEST: Wording(Blame.USER, Status.FAILED_PRECONDITION, 400, "http_request_error"),
+    FailureKind.BAD_PROTOCOL: Wording(Blame.USER, Status.FAILED_PRECONDITION, 505, "http_protocol_error"),
+    FailureKind.REQUEST_TIMEOUT: Wording(Blame.USER, Status.DEADLINE_EXCEEDED, 408, "http_request_error"),
+    FailureKind.CREDENTIALS: Wording(
+        Blame.USER, Status.UNAUTHENTICATED, 407, "http_request_denied", SOCKS5_NOT_ALLOWED
+    ),
+    # nginx's code for a user who left before the answer; it appears in the log only.
+    FailureKind.GONE: Wording(Blame.USER, Status.CANCELLED, 499, "connection_terminated"),
+    FailureKind.BUSY: Wording(Blame.US, Status.UNAUTHENTICATED, 503, "destination_unavailable"),
+    FailureKind.LIMIT: Wording(
+        Blame.US,
+        Status.RESOURCE_EXHAUSTED,
+        503,
+        "connection_limit_reached",
+        summary="was not tried, the server lacks resources",
+    ),
+    FailureKind.STOPPING: Wording(Blame.US, Status.UNAVAILABLE, 503, "destination_unavailable"),
+    FailureKind.INTERNAL: Wording(Blame.US, Status.UNKNOWN, 500, "proxy_internal_error"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How one kind of failed dial is told in each protocol. `proxy_status` is an error type of RFC 9209 section 2.3."""
+    """Why there is no tunnel: what an exit gives in its place, and what a front tells in its own protocol.
 
-    grpc_status: Status
-    http_status: int
-    socks_reply: int
-    proxy_status: str
-    summary: str
+    `text` is for people, in one line. `status` is a status of HTTP that says more than the kind's own, or 0.
+    """
 
-
-ERRORS = {
-    DialKind.BAD_ADDRESS: Failure(
-        Status.INVALID_ARGUMENT, 400, SOCKS5_REP_GENERAL_FAILURE, "http_request_error", "is not a host:port"
-    ),
-    DialKind.DENIED: Failure(
-        Status.PERMISSION_DENIED,
-        403,
-        SOCKS5_REP_NOT_ALLOWED,
-        "destination_ip_prohibited",
-        "is refused by the server's rules",
-    ),
-    DialKind.DNS: Failure(Status.NOT_FOUND, 502, SOCKS5_REP_HOST_UNREACHABLE, "dns_error", "has no address"),
-    DialKind.REFUSED: Failure(
-        Status.UNAVAILABLE, 502, SOCKS5_REP_CONNECTION_REFUSED, "connection_refused", "refused the connection"
-    ),
-    DialKind.UNREACHABLE: Failure(
-        Status.UNAVAILABLE, 502, SOCKS5_REP_HOST_UNREACHABLE, "destination_ip_unroutable", "cannot be reached"
-    ),
-    DialKind.TIMEOUT: Failure(
-        Status.DEADLINE_EXCEEDED, 504, SOCKS5_REP_TTL_EXPIRED, "connection_timeout", "did not answer in time"
-    ),
-    DialKind.LIMIT: Failure(
-        Status.RESOURCE_EXHAUSTED,
-        503,
-        SOCKS5_REP_GENERAL_FAILURE,
-        "connection_limit_reached",
-        "was not tried, the server lacks resources",
-    ),
-}
-
-
-class DialError(PogError):
-    """The destination was not reached. `detail` is what the system said, or what would help; it may be empty."""
-
-    def __init__(self, kind: DialKind, host_port: str, detail: str = "") -> None:
-        shown = host_port[:LONGEST]  # of what is no address, no more is repeated
-        text = f"{shown.strip() or repr(shown)} {ERRORS[kind].summary}"
-        super().__init__(f"{text}: {detail}" if detail else text)
-        self.kind = kind
-        self.host_port = host_port
-        self.detail = detail
+    kind: FailureKind
+    text: str
+    status: int = 0
 
     @property
-    def failure(self) -> Failure:
-        return ERRORS[self.kind]
+    def wording(self) -> Wording:
+        return WORDINGS[self.kind]
+
+    @property
+    def http_status(self) -> int:
+        return self.status or WORDINGS[self.kind].http_status
+
+
+class Refused(PogError):
+    """There is no tunnel; `failure` says why. For code that returns a value where an exit gives one or the other."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+class DialError(Refused):
+    """The destination was not reached. `detail` is what the system said, or what would help; it may be empty."""
+
+    def __init__(self, kind: FailureKind, destination: object, detail: str = "") -> None:
+        text = f"{destination} {WORDINGS[kind].summary}"
+        super().__init__(Failure(kind, f"{text}: {detail}" if detail else text))
 
 
 class LimitReached(PogError):
     """This process or its system lacks descriptors, threads or memory. That says nothing about the destination."""
 
 
-class AuthError(PogError):
+class AuthError(Refused):
     """The credentials do not open this door.
 
     Unknown user, wrong password, expired item and malformed credentials share one text, so that a stranger learns
@@ -128,20 +236,23 @@ class AuthError(PogError):
     """
 
     def __init__(self, *, missing: bool = False) -> None:
-        super().__init__("user and password required" if missing else "wrong or expired user and/or password")
+        text = "user and password required" if missing else "wrong or expired user and/or password"
+        super().__init__(Failure(FailureKind.CREDENTIALS, text))
         self.missing = missing
 
 
-class AuthBusy(AuthError):
+class AuthBusy(Refused):
     """Too many credentials wait to be checked; that says nothing about these."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.args = ("too many logins at a time, try again",)
+        super().__init__(Failure(FailureKind.BUSY, "too many logins at a time, try again"))
 
 
-class ExitUnavailable(PogError):
+class ExitUnavailable(Refused):
     """The client cannot reach its server; the text says why."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Failure(FailureKind.EXIT_UNAVAILABLE, text))
 
 
 class StreamsExhausted(PogError):
@@ -198,3 +309,46 @@ _STATUS_OF_HTTP = {
 def status_of_http(http_status: str) -> Status:
     """What an answer of HTTP's own means to gRPC."""
     return _STATUS_OF_HTTP.get(int(http_status) if http_status.isdecimal() else 0, Status.UNKNOWN)
+
+
+def go_name(status: Status) -> str:
+    """The name of a status as Go prints it (codes.Code.String)."""
+    return _GO_NAMES[status]
+
+
+_GO_NAMES = {status: status.name.title().replace("_", "") for status in Status} | {
+    Status.OK: "OK",
+    Status.CANCELLED: "Canceled",
+}
+
+# What the server of the Go original, or of an older pog, says of a destination: a status of HTTP and no kind.
+_KIND_OF_HTTP = {
+    400: FailureKind.BAD_ADDRESS,
+    403: FailureKind.DENIED,
+    502: FailureKind.FAILED,
+    503: FailureKind.FAILED,
+    504: FailureKind.TIMEOUT,
+}
+_KINDS = {kind.value: kind for kind in FailureKind}
+
+
+def failure_of_destination(http_status: int, text: str, kind: str | None) -> Failure:
+    """What a server says of a destination. `kind` is the value of a FailureKind, or unknown, or missing."""
+    status = http_status if 400 <= http_status <= 599 else 500
+    known = _KINDS.get(kind or "") or _KIND_OF_HTTP.get(status, FailureKind.EXIT_FAILED)
+    if known is FailureKind.LIMIT:
+        known = FailureKind.EXIT_BUSY  # its limit, seen from here
+    return Failure(known, text or "no reason given", status)
+
+
+_KIND_OF_STATUS = {
+    Status.UNAVAILABLE: FailureKind.EXIT_UNAVAILABLE,
+    Status.UNAUTHENTICATED: FailureKind.EXIT_CREDENTIALS,
+    Status.RESOURCE_EXHAUSTED: FailureKind.EXIT_BUSY,
+}
+
+
+def failure_of_exit(status: Status, text: str) -> Failure:
+    """A call that ended with `status` before the server had said anything of the destination."""
+    kind = _KIND_OF_STATUS.get(status, FailureKind.EXIT_FAILED)
+    return Failure(kind, f"the server did not open the tunnel: {status.name}: {text}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from pog.client.exits.call import RUN
+from pog.client.exits.attempt import RUN
 from pog.config.settings import ClientSettings, ServerSettings, load, table
 from tests.helpers.names import series
 from tests.helpers.process import ROOT

@@ -8,9 +8,10 @@ import logging
 import re
 from typing import Any
 
-from pog.observe.accesslog import AccessLog, Visit
+from pog.observe.accesslog import AccessLog
 from pog.observe.endings import ENDED_BY
 from pog.observe.jsonlog import JsonFormatter
+from pog.tunnel.live import TunnelRecord
 from pog.tunnel.relay import Reason
 from tests.helpers.names import metrics
 from tests.helpers.process import ROOT
@@ -71,8 +72,10 @@ def keys(record: dict[str, Any]) -> set[str]:
 
 def test_every_field_of_the_log_is_told() -> None:
     stream = io.StringIO()
-    visit = Visit("127.0.0.1:1", metadata={"traceparent": f"00-{'1' * 32}-{'2' * 16}-01"})
-    AccessLog(True, stream, style="json").ended(visit, FakeRelay().relay)
+    record = TunnelRecord(
+        "127.0.0.1:1", metadata={"traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}, relay=FakeRelay().relay
+    )
+    AccessLog(True, stream, style="json").ended(record)
     fields = keys(json.loads(stream.getvalue()))
     try:
         raise ValueError

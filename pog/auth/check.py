@@ -24,14 +24,13 @@ import bcrypt
 
 from pog.config.auth_items import LONGEST_PASSWORD
 from pog.errors import AuthBusy, AuthError
+from pog.tunnel.request import ANONYMOUS, User
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pog.config.auth_items import AuthItem
     from pog.observe.metrics import Metrics
-
-ANONYMOUS = "anonymous"
 
 # A user of 72 bytes of password and several times that of name; more is no login.
 LONGEST_HEADER = 1024
@@ -80,8 +79,8 @@ class Authenticator:
         # Under a keyed digest too, so that the time of the look-up says nothing about the name. The first item counts.
         self._items = {self._digest(item.name.encode()): item for item in reversed(items)}
         self._highest_cost = max((item.cost for item in items), default=0)
-        self._remembered: dict[bytes, tuple[str, float]] = {}
-        self._running: dict[bytes, asyncio.Future[str | None]] = {}
+        self._remembered: dict[bytes, tuple[User, float]] = {}
+        self._running: dict[bytes, asyncio.Future[User | None]] = {}
         if items:
             self._metrics.auth_expiry(self._prefix, min(item.expires for item in items))
 
@@ -90,7 +89,7 @@ class Authenticator:
         """Whether everybody may pass."""
         return not self._items
 
-    def check_nowait(self, authorization: str | None) -> str | None:
+    def check_nowait(self, authorization: str | None) -> User | None:
         """The user, when that is known without bcrypt; None says only that `check` must be asked."""
         if not self._items:
             return ANONYMOUS
@@ -101,8 +100,8 @@ class Authenticator:
             return None
         return known[0]
 
-    async def check(self, authorization: str | None) -> str:
-        """The user that the header names. Raises AuthError."""
+    async def check(self, authorization: str | None) -> User:
+        """The user that the header names. Raises AuthError, and AuthBusy when too many wait to be checked."""
         if user := self.check_nowait(authorization):
             return user
         if not authorization:
@@ -124,7 +123,7 @@ class Authenticator:
     def _digest(self, text: bytes) -> bytes:
         return blake2b(text, key=self._key, digest_size=16).digest()
 
-    def _run(self, authorization: str, user: bytes, password: bytes) -> asyncio.Future[str | None]:
+    def _run(self, authorization: str, user: bytes, password: bytes) -> asyncio.Future[User | None]:
         """The check of these credentials that is under way, or a new one. Raises AuthBusy."""
         digest = self._digest(authorization.encode("utf-8", "surrogatepass"))
         running = self._running.get(digest)
@@ -138,23 +137,23 @@ class Authenticator:
             running.add_done_callback(lambda done: self._done(digest, item, done))
         return running
 
-    def _passes(self, item: AuthItem | None, password: bytes) -> str | None:
-        """Runs in a thread: the user's name, or None after as much work as any refusal costs."""
+    def _passes(self, item: AuthItem | None, password: bytes) -> User | None:
+        """Runs in a thread: the user, or None after as much work as any refusal costs."""
         cost, hashed = (item.cost, item.hash.encode()) if item else (self._highest_cost, dummy_hash(self._highest_cost))
         matches = bcrypt.checkpw(password[:LONGEST_PASSWORD], hashed) and len(password) <= LONGEST_PASSWORD
         if item and matches and self._now() <= item.expires.timestamp():
-            return item.name
+            return User(item.name)
         # Each cost is twice the work of the one below: these dummies add up to the highest.
         for each in range(cost, self._highest_cost):
             bcrypt.checkpw(password[:LONGEST_PASSWORD], dummy_hash(each))
         return None
 
-    def _done(self, digest: bytes, item: AuthItem | None, done: asyncio.Future[str | None]) -> None:
+    def _done(self, digest: bytes, item: AuthItem | None, done: asyncio.Future[User | None]) -> None:
         if self._running.get(digest) is not done:
             return  # the items are others now
         del self._running[digest]
-        if done.cancelled() or done.exception() or done.result() is None or item is None:
+        if done.cancelled() or done.exception() or item is None or (user := done.result()) is None:
             return
         if len(self._remembered) >= MOST_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[digest] = item.name, item.expires.timestamp()
+        self._remembered[digest] = user, item.expires.timestamp()

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 import pog
-from pog.config.parsers import LOGIN, POSITIVE_SECONDS, SERVER, Address, cleaned, parse_duration
+from pog.config.parsers import LOGIN, POSITIVE_SECONDS, SERVER, cleaned, parse_duration
 from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, load, table
 from pog.errors import PogError, SettingsError
+from pog.net.address import Address
 from pog.process.output import STDERR, STDOUT
 from pog.process.stdio import standard_streams
 

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING
 
-from pog.config.parsers import Address
+from pog.net.address import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable

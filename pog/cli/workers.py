@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from pog.config.parsers import Address
 from pog.errors import PogError, SettingsError
+from pog.net.address import Address
 from pog.net.listen import SPREADS, beside, reserved
 from pog.observe.messages import set_up_logging
 from pog.process.run import ENDING, loop_factory, raise_descriptor_limit

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 
 from pog.auth.check import Authenticator
 from pog.auth.reload import reload_auth
-from pog.client.exits.grpc import Exit
+from pog.client.connections import Connections
+from pog.client.exits.grpc import GrpcExit
 from pog.client.pages import Pages
-from pog.client.users import Users
 from pog.observe.accesslog import AccessLog
 from pog.observe.metrics import Metrics
+from pog.observe.tunnels import TunnelObserver
 from pog.process.memory import tune_memory
+from pog.tunnel.live import Tunnels
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from pog.config.parsers import Address
     from pog.config.settings import ClientSettings
+    from pog.net.address import Address
 
 log = logging.getLogger(__name__)
 
@@ -31,31 +33,33 @@ async def run(settings: ClientSettings, *, shutdown: asyncio.Event, started: Cal
     `started` gets the addresses that it listens on. Nothing is left behind: no task, no socket, no thread.
     """
     tune_memory()
-    metrics = Metrics("client", settings)
-    exit = Exit(settings, metrics)
-    log_of_tunnels = AccessLog(
+    tunnels = Tunnels()
+    metrics = Metrics("client", settings, tunnels)
+    exit = GrpcExit(settings, metrics)
+    access_log = AccessLog(
         settings.access_log, role="client", style=settings.log_format, on_dropped=metrics.log_dropped.inc
     )
-    pages = Pages(metrics, exit if settings.mux_server_metrics else None)
+    pages = Pages(metrics, tunnels, exit if settings.mux_server_metrics else None)
     authenticator = Authenticator(settings.auth_items, "CLIENT_AUTH_", metrics)
-    users = Users(settings, exit, pages, authenticator, metrics, log_of_tunnels)
+    observer = TunnelObserver("client", tunnels, metrics, access_log)
+    connections = Connections(settings, exit, pages, authenticator, observer)
     if settings.pog_auth is not None:
         log.info("using client-server auth %s", settings.pog_auth)
     metrics.start()
     forget = reload_auth(settings, authenticator)
     try:
-        addresses = await users.listener.listen(settings.listen)
+        addresses = await connections.listener.listen(settings.listen)
         exit.start()
         log.info("listening on %s, PID %d, server %s", ", ".join(map(str, addresses)), os.getpid(), exit.name)
         started(addresses)
         await shutdown.wait()
-        await users.listener.close()
-        cut = await users.drain(settings.drain_timeout)
+        await connections.listener.close()
+        cut = await connections.drain(settings.drain_timeout)
         if cut:
             log.warning("%d connections were cut after %g s", cut, settings.drain_timeout)
     finally:
-        await users.listener.close()
-        await users.drain(0)
+        await connections.listener.close()
+        await connections.drain(0)
         await exit.close()
         forget()
         authenticator.close()

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from pog.config.parsers import Address
+from pog.net.address import Address
 from pog.net.keepalive import keep_alive
 from pog.net.listen import BACKLOG, listening_sockets
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import pog
 from pog.errors import PogError
-from pog.front.http1 import PageRequest, answer
+from pog.front.http1 import answer
 from pog.observe.exposition import merged
 from pog.observe.metrics import wants_openmetrics
 
 if TYPE_CHECKING:
+    from pog.front.base import PageRequest
     from pog.observe.metrics import Metrics
+    from pog.tunnel.live import Tunnels
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +39,9 @@ class Origin(Protocol):
 class Pages:
     """`server` is where to fetch the server's metrics, to append them to ours; None: they are not appended."""
 
-    def __init__(self, metrics: Metrics, server: Origin | None) -> None:
+    def __init__(self, metrics: Metrics, tunnels: Tunnels, server: Origin | None) -> None:
         self._metrics = metrics
+        self._tunnels = tunnels
         self._server = server
 
     async def answer(self, request: PageRequest) -> bytes:
@@ -58,7 +61,7 @@ class Pages:
         """Ours, and while a tunnel is open the server's among them: then always as text, which every server has."""
         if self._server is None:
             return self._metrics.render(wants_openmetrics(accept))
-        if self._metrics.open_tunnels == 0:
+        if not self._tunnels:
             return self._metrics.render()
         try:
             theirs = await _fetched(self._server)

@@ -15,8 +15,8 @@ from grpclib.exceptions import GRPCError
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from h2.errors import ErrorCodes
 
-import pog
 from pog.client.exits.connect import Target, connect
+from pog.client.exits.headers import call_headers
 from pog.errors import CallFailed, ExitUnavailable, ProtocolViolation, status_of_http
 from pog.net.address import join_host_port
 from pog.net.resolve import Resolver
@@ -112,21 +112,16 @@ class _Calls:
 
     def __init__(self, session: Session, target: Target, authorization: str | None) -> None:
         self._session = session
-        self._headers = [
-            (":method", "POST"),
-            (":scheme", target.scheme),
-            (":authority", target.authority),
-            ("te", "trailers"),
-            ("content-type", "application/grpc"),
-            ("user-agent", f"pog/{pog.__version__}"),
-        ]
-        if authorization is not None:
-            self._headers.append(("authorization", authorization))
+        self._target = target
+        self._authorization = authorization
 
     async def unary(self, method: str, request: Message, answer: type[M]) -> M:
         """Raises CallFailed with the status of the call, and TunnelError when it breaks."""
         data = request.SerializeToString()
-        stream = self._session.open_stream([(":path", f"/{method}"), *self._headers])
+        target = self._target
+        stream = self._session.open_stream(
+            call_headers(method, scheme=target.scheme, authority=target.authority, authorization=self._authorization)
+        )
         try:
             await stream.send_data(framed(data), end_stream=True)
             return answer.FromString(await _answer(stream))

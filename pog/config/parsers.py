@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from pog.net.address import join_host_port, parse_host_port
+from pog.net.address import Address, join_host_port, parse_host_port
 
 T_co = TypeVar("T_co", covariant=True)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -36,25 +36,6 @@ class Kind(Generic[T_co]):
     form: str
     parse: Callable[[str], T_co]
     secret: bool = False
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Address:
-    """Where to listen or connect. An empty host means every address of this machine, IPv4 and IPv6."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return join_host_port(self.host, self.port)
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
 
 
 @dataclass(frozen=True, slots=True)

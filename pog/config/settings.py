@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from pog.config import parsers
 from pog.config.auth_items import ITEM, ITEM_FILE, AuthItem, ItemFile, parse_items
 from pog.config.options import Setting, required, setting
-from pog.config.parsers import Address, Kind, Login, Network
+from pog.config.parsers import Kind, Login, Network
 from pog.errors import SettingsError
+from pog.net.address import Address
 
 __all__ = [
     "Address",

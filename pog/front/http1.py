@@ -10,12 +10,12 @@ A connection carries one request. RFC 9931 (Guidance for HTTP CONNECT) has a pro
 a CONNECT of HTTP/1.1, 407 included: what follows may be tunnel bytes that must not be read as a request.
 """
 
-import enum
 import re
-from dataclasses import dataclass
 from http import HTTPStatus
 
-from pog.net.address import parse_host_port
+from pog.errors import Failure, FailureKind
+from pog.front.base import NEED_MORE, Outcome, PageRequest, TunnelWanted
+from pog.net.address import parse_destination
 from pog.wire.http_fields import basic_challenge
 
 # As much as the Go original's neighbours take: nginx 32 KiB, Apache 8 KiB a line, Go 1 MiB. Cookies never come here,
@@ -33,55 +33,13 @@ _NOT_A_METHOD = re.compile(rb"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-class NeedMore(enum.Enum):
-    """The head is not complete yet."""
-
-    NEED_MORE = "need more"
-
-
-NEED_MORE = NeedMore.NEED_MORE
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectRequest:
-    """The user's program asked for a tunnel. `early` is what it sent right behind the head."""
-
-    host_port: str
-    proxy_authorization: str | None
-    user_agent: str | None
-    early: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PageRequest:
-    """Something else than a tunnel, in origin form (/path) or asterisk form; header names are in lower case."""
-
-    method: str
-    target: str
-    headers: tuple[tuple[str, str], ...]
-    http_version: str
-
-    def values(self, name: str) -> str:
-        """The value of a list field, its lines joined as by RFC 9110 5.3; `name` in lower case."""
-        return ",".join(value for key, value in self.headers if key == name)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The request gets this answer and the connection is closed. `error` is an error type of RFC 9209."""
-
-    status: int
-    text: str
-    error: str = "http_request_error"
-
-
-Outcome = NeedMore | ConnectRequest | PageRequest | Refusal
-
-
-class RequestHead:
+class HttpFront:
     """Collects one head: bytes in, an outcome out. After anything but NEED_MORE it is used up."""
 
     __slots__ = ("_buffer", "_line_seen", "_searched")
+
+    name = "http"
+    reusable = False
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -90,7 +48,6 @@ class RequestHead:
 
     @property
     def begun(self) -> bool:
-        """Whether anything of a request has arrived."""
         return bool(self._buffer)
 
     def receive_data(self, data: bytes) -> Outcome:
@@ -100,26 +57,36 @@ class RequestHead:
             # RFC 9112 section 2.2: empty lines before the request line are ignored.
             if buffer.startswith((b"\r", b"\n")):
                 del buffer[: len(buffer) - len(buffer.lstrip(b"\r\n"))]
-            refusal = self._judge_request_line()
-            if refusal is not None:
-                return refusal
+            failure = self._judge_request_line()
+            if failure is not None:
+                return failure
         end = _END_OF_HEAD.search(buffer, self._searched, MAX_HEAD_BYTES)
         if end is None:
             if len(buffer) >= MAX_HEAD_BYTES:
-                return Refusal(431, f"the request head is longer than {MAX_HEAD_BYTES // 1024} KiB")
+                return bad_request(f"the request head is longer than {MAX_HEAD_BYTES // 1024} KiB", 431)
             self._searched = max(0, len(buffer) - 2)
             return NEED_MORE
         return _read_head(bytes(buffer[: end.start()]), bytes(buffer[end.end() :]))
 
-    def _judge_request_line(self) -> Refusal | None:
+    def authenticated(self, accepted: bool) -> bytes:
+        """Never asked for: credentials come with the request."""
+        return b""
+
+    def granted(self) -> bytes:
+        return ESTABLISHED
+
+    def refused(self, failure: Failure) -> bytes:
+        return error_answer(failure)
+
+    def _judge_request_line(self) -> Failure | None:
         """Answers at once what will never be a request, such as a TLS hello on this port, which has no line end."""
         end = self._buffer.find(b"\n", 0, MAX_HEAD_BYTES)
         if end >= 0:
             self._line_seen = True
             if _REQUEST_LINE.fullmatch(_without_cr(bytes(self._buffer[:end]))) is None:
-                return Refusal(400, "this is not an HTTP/1 request")
+                return bad_request("this is not an HTTP/1 request")
         elif _NOT_A_METHOD.match(self._buffer) is not None:
-            return Refusal(400, "this is not an HTTP/1 request")
+            return bad_request("this is not an HTTP/1 request")
         return None
 
 
@@ -133,12 +100,12 @@ def _read_head(head: bytes, early: bytes) -> Outcome:
     assert request_line is not None, "judged before"
     method, target, major, minor = (part.decode("ascii") for part in request_line.groups())
     if major != "1":
-        return Refusal(505, f"this port speaks HTTP/1.1, not HTTP/{major}.{minor}", "http_protocol_error")
+        return Failure(FailureKind.BAD_PROTOCOL, f"this port speaks HTTP/1.1, not HTTP/{major}.{minor}")
     headers: list[tuple[str, str]] = []
     for line in lines[1:]:
         field = _FIELD_LINE.fullmatch(_without_cr(line))
         if field is None:
-            return Refusal(400, "malformed header field")
+            return bad_request("malformed header field")
         name, value = field.groups()
         headers.append((name.decode("ascii").lower(), value.rstrip(b" \t").decode("latin-1")))
     if method == "CONNECT":
@@ -147,37 +114,40 @@ def _read_head(head: bytes, early: bytes) -> Outcome:
         return PageRequest(method, target, tuple(headers), f"{major}.{minor}")
     if _ABSOLUTE.match(target) is not None:
         # Here plain http:// is to be forwarded one day; the Go original answers 501 as well.
-        return Refusal(501, "only CONNECT is implemented: use https://, or curl --proxytunnel for http://")
-    return Refusal(400, "malformed request target")
+        return bad_request("only CONNECT is implemented: use https://, or curl --proxytunnel for http://", 501)
+    return bad_request("malformed request target")
 
 
 def _connect_request(target: str, headers: list[tuple[str, str]], early: bytes) -> Outcome:
     try:
-        parse_host_port(target)
+        destination = parse_destination(target)
     except ValueError as error:
-        return Refusal(400, f"malformed destination: {error}")
+        return bad_request(f"malformed destination: {error}")
     # The first of several counts, as in the Go original.
-    fields = dict(reversed(headers))
-    return ConnectRequest(target, fields.get("proxy-authorization"), fields.get("user-agent"), early)
+    authorization = next((value for name, value in headers if name == "proxy-authorization"), None)
+    return TunnelWanted(destination, authorization, early)
+
+
+def bad_request(text: str, status: int = 0) -> Failure:
+    """A request that cannot be served; `status` is HTTP's where it is not 400."""
+    return Failure(FailureKind.BAD_REQUEST, text, status)
 
 
 # RFC 9110 section 9.3.6: a successful answer to CONNECT has no Content-Length and no Transfer-Encoding.
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
-def error_answer(status: int, text: str, error: str, *, challenge: bool = False, head_only: bool = False) -> bytes:
-    """An answer that says what is wrong: in a header of the original's name, as Proxy-Status (RFC 9209), in the body.
-
-    `error` is an error type of RFC 9209. `challenge` asks for the user's credentials (407).
-    """
-    line = field_text(text)
+def error_answer(failure: Failure, *, head_only: bool = False) -> bytes:
+    """Says what is wrong in a header field of the original's name, as Proxy-Status (RFC 9209), and in the body."""
+    text, line = failure.text, field_text(failure.text)
     headers = [
         ("X-Proxy-Over-GRPC-Error", line),
-        ("Proxy-Status", f'pog; error={error}; details="{_escaped(line)}"'),
+        ("Proxy-Status", f'pog; error={failure.wording.proxy_error}; details="{_escaped(line)}"'),
     ]
-    if challenge:
+    if failure.http_status == 407:
         headers.append(("Proxy-Authenticate", basic_challenge("CLIENT_AUTH_* list")))
-    return answer(status, "text/plain; charset=utf-8", (text + "\n").encode("utf-8", "replace"), headers, head_only)
+    body = (text + "\n").encode("utf-8", "replace")
+    return answer(failure.http_status, "text/plain; charset=utf-8", body, headers, head_only)
 
 
 def answer(

@@ -6,9 +6,9 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from pog.config.parsers import Address
 from pog.grpctest.leftovers import LeftRunning, Live
 from pog.grpctest.link import End, Link
+from pog.net.address import Address
 
 if TYPE_CHECKING:
     import ssl

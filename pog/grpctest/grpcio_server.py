@@ -17,8 +17,8 @@ from grpclib.exceptions import GRPCError, ProtocolError
 from grpclib.metadata import Deadline
 from multidict import MultiDict
 
-from pog.config.parsers import Address
 from pog.grpctest.front import END, LOOPBACK
+from pog.net.address import Address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping

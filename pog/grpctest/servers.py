@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import grpclib.server
 from grpclib.exceptions import GRPCError
 
-from pog.config.parsers import Address
 from pog.grpctest.front import END, LOOPBACK
 from pog.grpctest.leftovers import Live, begin_call
 from pog.grpctest.memory import join
 from pog.grpctest.watched import Watched
+from pog.net.address import Address
 from pog.net.listen import listening_sockets
 
 if TYPE_CHECKING:

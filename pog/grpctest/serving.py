@@ -6,7 +6,6 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from pog.config.parsers import Address
 from pog.grpctest.channel import WatchedChannel
 from pog.grpctest.front import END, LOOPBACK, Links
 from pog.grpctest.leftovers import LeftRunning, Live, describe, of_services, owned_context, owned_tasks
@@ -14,6 +13,7 @@ from pog.grpctest.memory import NOWHERE, join
 from pog.grpctest.servers import AppServer, GrpclibServer, Mapping
 from pog.grpctest.tls import throw_away
 from pog.grpctest.transports import MissingExtra, Transport
+from pog.net.address import Address
 
 if TYPE_CHECKING:
     import ssl

@@ -1,10 +1,14 @@
-"""host:port, as a CONNECT request and the wire carry it. [pure]"""
+"""Where a tunnel leads and where a socket listens: host and port, and how they are written. [pure]"""
 
 from __future__ import annotations
 
 import functools
 import ipaddress
 import re
+from dataclasses import dataclass
+from typing import Literal
+
+Network = Literal["tcp", "udp"]
 
 # What may stand in a name that is resolved: RFC 1123 letters, digits, hyphen and dot, the underscore that people use,
 # and anything beyond ASCII, which the resolver encodes by IDNA. No white space, no control, no delimiter of a URI.
@@ -14,7 +18,6 @@ _NAME = re.compile(r"[A-Za-z0-9._\-\u0080-\U0010ffff]{1,255}")
 LONGEST = 300
 
 
-@functools.lru_cache(1024)
 def parse_host_port(text: str) -> tuple[str, int]:
     """Host (an IPv6 address without its brackets) and port of `name:port`, `1.2.3.4:port` or `[::1]:port`.
 
@@ -43,3 +46,45 @@ def parse_host_port(text: str) -> tuple[str, int]:
 def join_host_port(host: str, port: int) -> str:
     """`host:port`, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a tunnel leads, parsed once. `host` is a name, or an address without brackets."""
+
+    host: str
+    port: int
+    network: Network = "tcp"
+
+    def __str__(self) -> str:
+        return join_host_port(self.host, self.port)
+
+
+@functools.lru_cache(1024)
+def parse_destination(text: str) -> Destination:
+    """What `host:port` in a CONNECT request or on the wire means. Raises ValueError, whose text says what is wrong."""
+    return Destination(*parse_host_port(text))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """Where to listen or connect. An empty host means every address of this machine, IPv4 and IPv6."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return join_host_port(self.host, self.port)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect to it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def peer_text(peer: tuple[str, int] | tuple[str, int, int, int] | None) -> str:
+    """The address of a connection's other end as logs show it; "-" where there is none (a Unix socket)."""
+    return join_host_port(peer[0].removeprefix("::ffff:"), peer[1]) if peer else "-"

@@ -7,14 +7,14 @@ import errno
 import functools
 from typing import TYPE_CHECKING, cast
 
-from pog.errors import DialError, DialKind, LimitReached
-from pog.net.address import parse_host_port
+from pog.errors import DialError, FailureKind, LimitReached
 from pog.net.connect import connect_socket, strerror
 from pog.net.keepalive import keep_alive
 from pog.net.resolve import Resolver, is_exhausted
 from pog.process.timers import Limit
 
 if TYPE_CHECKING:
+    from pog.net.address import Destination
     from pog.net.egress import EgressPolicy
     from pog.net.resolve import AddrInfo, Found
 
@@ -57,28 +57,24 @@ class Dialler:
         self._timeout = timeout
         self._resolver = resolver or Resolver()
 
-    async def dial(self, host_port: str) -> Held:
+    async def dial(self, destination: Destination) -> Held:
         """An open connection. Raises DialError."""
         try:
-            host, port = parse_host_port(host_port)
-        except ValueError as error:
-            raise DialError(DialKind.BAD_ADDRESS, host_port, str(error)) from None
-        try:
             with Limit(self._timeout):
-                found = await self._resolve(host_port, host, port)
-                return await self._connect(host_port, self._permitted(host_port, found))
+                found = await self._resolve(destination)
+                return await self._connect(destination, self._permitted(destination, found))
         except TimeoutError:
-            raise DialError(DialKind.TIMEOUT, host_port, f"nothing within {self._timeout:g} s") from None
+            raise DialError(FailureKind.TIMEOUT, destination, f"nothing within {self._timeout:g} s") from None
 
-    async def _resolve(self, host_port: str, host: str, port: int) -> Found:
+    async def _resolve(self, destination: Destination) -> Found:
         try:
-            return await self._resolver.resolve(host, port)
+            return await self._resolver.resolve(destination.host, destination.port)
         except LimitReached as error:
-            raise DialError(DialKind.LIMIT, host_port, str(error)) from None
+            raise DialError(FailureKind.LIMIT, destination, str(error)) from None
         except (OSError, UnicodeError) as error:  # UnicodeError: a label that IDNA cannot encode
-            raise DialError(DialKind.DNS, host_port, strerror(error)) from None
+            raise DialError(FailureKind.DNS, destination, strerror(error)) from None
 
-    def _permitted(self, host_port: str, found: Found) -> list[AddrInfo]:
+    def _permitted(self, destination: Destination, found: Found) -> list[AddrInfo]:
         """The addresses that may be dialled. A name with one forbidden address keeps its others."""
         refusals: list[str] = []
         permitted = []
@@ -88,10 +84,10 @@ class Dialler:
             else:
                 permitted.append(info)
         if not permitted:
-            raise DialError(DialKind.DENIED, host_port, refusals[0])
+            raise DialError(FailureKind.DENIED, destination, refusals[0])
         return permitted
 
-    async def _connect(self, host_port: str, addresses: list[AddrInfo]) -> Held:
+    async def _connect(self, destination: Destination, addresses: list[AddrInfo]) -> Held:
         loop = asyncio.get_running_loop()
         try:
             if len(addresses) == 1 and not any(addresses[0][4][2:]):  # without a scope
@@ -100,15 +96,15 @@ class Dialler:
             else:
                 _, held = await loop.create_connection(Held, sock=await connect_socket(addresses))
         except OSError as error:
-            raise DialError(_kind(error), host_port, strerror(error)) from None
+            raise DialError(_kind(error), destination, strerror(error)) from None
         return held
 
 
-def _kind(error: OSError) -> DialKind:
+def _kind(error: OSError) -> FailureKind:
     if is_exhausted(error):
-        return DialKind.LIMIT
+        return FailureKind.LIMIT
     if error.errno == errno.ECONNREFUSED:
-        return DialKind.REFUSED
+        return FailureKind.REFUSED
     if error.errno == errno.ETIMEDOUT:
-        return DialKind.TIMEOUT
-    return DialKind.UNREACHABLE
+        return FailureKind.TIMEOUT
+    return FailureKind.UNREACHABLE

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pog.config.parsers import Address
+    from pog.net.address import Address
     from pog.net.resolve import SockAddr
 
 log = logging.getLogger("pog")

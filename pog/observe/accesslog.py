@@ -10,7 +10,6 @@ Passwords and header fields never come here: a record holds the user's name only
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pog.observe import jsonlog
@@ -18,33 +17,17 @@ from pog.observe.endings import CANCELLED, ending, up_and_down
 from pog.process.output import STDOUT, Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import TextIO
 
     from pog.observe.endings import Role
-    from pog.tunnel.relay import Relay
+    from pog.tunnel.live import TunnelRecord
 
 # The longest destination that can be resolved is a name of 253 bytes with a port; a stranger may send anything.
 LONGEST_FIELD = 300
 LONGEST_TEXT = 500
 
 REFUSED = "refused"
-
-
-@dataclass(slots=True)
-class Visit:
-    """One request for a tunnel, filled in on its way. `code` is HTTP's on the client and gRPC's, as Go names it, on the
-    server; `status` is HTTP's on both, 0 while unknown. `metadata` is where a trace may be."""
-
-    remote: str
-    host_port: str = "-"
-    user: str = "-"
-    code: str = ""
-    status: int = 0
-    text: str = ""
-    metadata: Mapping[str, Any] | None = None
-    opened_after: float | None = None
-    began: float = field(default_factory=time.perf_counter)
 
 
 class AccessLog:
@@ -71,70 +54,71 @@ class AccessLog:
         self._second = -1
         self._stamp = ""
 
-    def answered(self, visit: Visit, *, opened: bool) -> None:
+    def answered(self, record: TunnelRecord, *, opened: bool) -> None:
         """The user, or the client, was told how it went."""
         if not self._enabled:
             return
         if not self._json:
             self._write(
-                f"pog: {shown(visit.host_port)} {shown(visit.user)} HTTPS {shown(visit.remote)}"
-                f" [{self._now()}] {visit.code}\n"
+                f"pog: {shown(record.destination_text)} {shown(record.user_text)} HTTPS {shown(record.remote)}"
+                f" [{self._now()}] {record.code}\n"
             )
         elif not opened:
-            self._write(jsonlog.line(self._record(visit, None, REFUSED)))
+            self._write(jsonlog.line(self._record(record, REFUSED)))
 
-    def ended(self, visit: Visit, relay: Relay | None) -> None:
-        """A tunnel that was opened has ended, or was cancelled before it could begin."""
+    def ended(self, record: TunnelRecord) -> None:
+        """A tunnel that was opened has ended."""
         if self._enabled and self._json:
-            self._write(jsonlog.line(self._record(visit, relay, CANCELLED)))
+            self._write(jsonlog.line(self._record(record, CANCELLED)))
 
-    def _record(self, visit: Visit, relay: Relay | None, otherwise: str) -> dict[str, Any]:
+    def _record(self, record: TunnelRecord, otherwise: str) -> dict[str, Any]:
         """`otherwise` is the reason of an end without a relay."""
-        seconds = time.perf_counter() - visit.began
-        tunnel = self._tunnel(visit, relay, otherwise)
+        seconds = time.perf_counter() - record.began
+        tunnel = self._tunnel(record, otherwise)
         up, down, by, error = tunnel["bytes_up"], tunnel["bytes_down"], tunnel["ended_by"], tunnel["error"]
         return {
-            "severity": _severity(visit, tunnel["reason"]),
+            "severity": _severity(record, tunnel["reason"]),
             "time": jsonlog.timestamp(time.time()),
-            "message": f"{tunnel['destination']} {tunnel['user']} {visit.remote} {visit.code}"
+            "message": f"{tunnel['destination']} {tunnel['user']} {record.remote} {record.code}"
             f" {tunnel['reason']}{' by ' if by else ''}{by} after {seconds:.3f} s,"
             f" {up} bytes up, {down} down{': ' if error else ''}{error}",
             "httpRequest": {
                 "requestMethod": "CONNECT",
                 "requestUrl": tunnel["destination"],
-                "status": visit.status,
+                "status": record.status,
                 # 64-bit integers are strings in Google's JSON.
                 "requestSize": str(up),
                 "responseSize": str(down),
-                "remoteIp": visit.remote.rpartition(":")[0].strip("[]"),
+                "remoteIp": record.remote.rpartition(":")[0].strip("[]"),
                 "latency": f"{seconds:.6f}s",
                 "protocol": "gRPC" if self._role == "server" else "HTTP/1.1",
             },
-            **jsonlog.trace_fields(visit.metadata),
+            **jsonlog.trace_fields(record.metadata),
             "tunnel": tunnel | {"duration_seconds": round(seconds, 6)},
         }
 
-    def _tunnel(self, visit: Visit, relay: Relay | None, otherwise: str) -> dict[str, Any]:
-        up, down, by, reason, error = 0, 0, "", otherwise, visit.text
+    def _tunnel(self, record: TunnelRecord, otherwise: str) -> dict[str, Any]:
+        up, down, by, reason, error = 0, 0, "", otherwise, record.error_text
+        relay = record.relay
         if relay is not None:
             up, down = up_and_down(self._role, relay.from_local, relay.from_tunnel)
             by, reason = ending(self._role, relay)
             error = str((relay.ended and relay.ended.error) or "")
-        forwarded = visit.metadata.get("x-forwarded-for") if visit.metadata else None
+        forwarded = record.metadata.get("x-forwarded-for") if record.metadata else None
         return {
             "role": self._role,
-            "destination": visit.host_port[:LONGEST_FIELD],
-            "user": visit.user[:LONGEST_FIELD],
-            "remote": visit.remote,
+            "destination": record.destination_text[:LONGEST_FIELD],
+            "user": record.user_text[:LONGEST_FIELD],
+            "remote": record.remote,
             # Behind a front end it is the one who knows; anywhere else the client writes what it likes.
             "forwarded_for": str(forwarded or "")[:LONGEST_FIELD],
-            "code": visit.code,
+            "code": record.code,
             "reason": reason,
             "ended_by": by,
             "error": error[:LONGEST_TEXT],
             "bytes_up": up,
             "bytes_down": down,
-            "handshake_seconds": _rounded(visit.opened_after),
+            "handshake_seconds": _rounded(record.opened_after),
             "first_byte_seconds": _rounded(relay.first_byte) if relay else None,
         }
 
@@ -154,9 +138,9 @@ class AccessLog:
         return self._stamp
 
 
-def _severity(visit: Visit, reason: str) -> str:
+def _severity(record: TunnelRecord, reason: str) -> str:
     if reason == REFUSED:
-        return "ERROR" if visit.status == 500 else "WARNING"
+        return "ERROR" if record.status == 500 else "WARNING"
     return "INFO" if reason == "done" else "NOTICE"
 
 

@@ -1,6 +1,6 @@
-"""What is not counted as it happens but looked at when somebody asks: open tunnels, connections, the loop, the process.
+"""What is not counted as it happens but read off when a page is asked for: open tunnels, connections, loop, process.
 
-A look costs nothing while nobody looks, whatever the traffic; one at ten thousand tunnels takes some milliseconds.
+It costs nothing while nobody asks, whatever the traffic; to read off ten thousand tunnels takes some milliseconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pog.http2.stats import Levels
     from pog.observe.counters import Count, Maker
-    from pog.tunnel.relay import Relay
+    from pog.tunnel.live import Tunnels
 
 # Whether workers share their values in files; prometheus_client decides that when it is imported.
 SHARED: bool = values.ValueClass is not values.MutexValue
@@ -40,15 +40,13 @@ _CODES = {code.value: code.name for code in ErrorCodes}
 _OTHER = "other"
 
 
-class TunnelLook:
+class TunnelCollector:
     """Open tunnels by state, and the bytes that they and those before them have moved."""
 
-    def __init__(self, maker: Maker, user_side: Side) -> None:
+    def __init__(self, maker: Maker, tunnels: Tunnels, user_side: Side) -> None:
         """`user_side` is the side of a relay that what goes up comes from."""
-        self.live: set[Relay] = set()
-        self.opening = 0
+        self._tunnels = tunnels
         self._user_side = user_side
-        self._from_local = self._from_tunnel = 0
         states = maker.gauge(
             "tunnels", "Tunnels by state: opening, open in both directions, half-closed, or sending a rest.", "state"
         )
@@ -59,24 +57,23 @@ class TunnelLook:
         )
         self._up, self._down = moved["up"], moved["down"]
 
-    def ended(self, relay: Relay) -> None:
-        self.live.discard(relay)
-        self._from_local += relay.from_local
-        self._from_tunnel += relay.from_tunnel
-
-    def look(self) -> None:
+    def collect(self) -> None:
+        """Brings the gauges and counters up to date."""
         found = dict.fromkeys(State, 0)
-        local, tunnel = self._from_local, self._from_tunnel
-        for relay in self.live:
+        tunnels = self._tunnels
+        local, tunnel = tunnels.ended_from_local, tunnels.ended_from_tunnel
+        for record in tunnels:
+            relay = record.relay
+            assert relay is not None
             found[relay.state] += 1
             local += relay.from_local
             tunnel += relay.from_tunnel
         for state, count in found.items():
             self._states[state].set(count)
-        self._opening.set(self.opening)
+        self._opening.set(tunnels.opening)
         up, down = (local, tunnel) if self._user_side is Side.LOCAL else (tunnel, local)
-        self._up.reach(up)
-        self._down.reach(down)
+        self._up.raise_to(up)
+        self._down.raise_to(down)
 
 
 class Session(Protocol):
@@ -97,7 +94,7 @@ class Session(Protocol):
         """What it holds at this moment; brings `stats` up to date."""
 
 
-class Http2Look:
+class Http2Collector:
     """The HTTP/2 connections: those that are there, and the totals of all that ever were."""
 
     def __init__(self, maker: Maker) -> None:
@@ -145,7 +142,7 @@ class Http2Look:
         session.look()
         self._gone.add(session.stats)
 
-    def look(self) -> None:
+    def collect(self) -> None:
         total = Stats()
         total.add(self._gone)
         stalled = held = unsent = 0
@@ -161,24 +158,24 @@ class Http2Look:
         self._stalled.set(stalled)
         self._held.set(held)
         self._unsent.set(unsent)
-        self._reach(total)
+        self._update(total)
 
-    def _reach(self, total: Stats) -> None:
-        self._streams_opened.reach(total.streams)
-        self._stalls["stream"].reach(total.stream_stalls)
-        self._stalls["connection"].reach(total.connection_stalls)
-        self._stall_seconds["stream"].reach(total.stream_stall_seconds)
-        self._stall_seconds["connection"].reach(total.connection_stall_seconds)
+    def _update(self, total: Stats) -> None:
+        self._streams_opened.raise_to(total.streams)
+        self._stalls["stream"].raise_to(total.stream_stalls)
+        self._stalls["connection"].raise_to(total.connection_stalls)
+        self._stall_seconds["stream"].raise_to(total.stream_stall_seconds)
+        self._stall_seconds["connection"].raise_to(total.connection_stall_seconds)
         for name, counts in self._frames.items():
             by_name: dict[str, int] = {}
             for code, count in getattr(total, name).items():
                 known = _CODES.get(code, _OTHER)
                 by_name[known] = by_name.get(known, 0) + count
             for known, count in by_name.items():
-                counts[known].reach(count)
+                counts[known].raise_to(count)
 
 
-class LoopLook:
+class LoopCollector:
     """How late the event loop comes to what is due: a timer that notes by how much it was late."""
 
     def __init__(self, maker: Maker, tell: Callable[[bool], None]) -> None:
@@ -211,7 +208,7 @@ class LoopLook:
         self._wait(loop)
 
 
-class ProcessLook:
+class ProcessStats:
     """What the kernel says about this process. Workers' numbers add up; the oldest one tells the start."""
 
     def __init__(self, maker: Maker) -> None:
@@ -220,14 +217,14 @@ class ProcessLook:
         self._gauges: dict[str, Gauge] = {}
         self._cpu: Count | None = None
 
-    def look(self) -> None:
+    def collect(self) -> None:
         """Only where values are shared: otherwise the collector is part of the page itself."""
         for family in self._collector.collect() if SHARED else ():
             name = family.name.removeprefix(f"{self._maker.space}_" if self._maker.space else "")
             value = family.samples[0].value
             if family.type == "counter":
                 self._cpu = self._cpu or self._maker.count(name, family.documentation)
-                self._cpu.reach(value)
+                self._cpu.raise_to(value)
                 continue
             if name not in self._gauges:
                 merge = "livemin" if name.endswith("start_time_seconds") else "livesum"

@@ -1,8 +1,8 @@
-"""Counts that cost little where they are made, and are told to prometheus_client when somebody looks.
+"""Counts that cost little where they are made, and are passed on to prometheus_client when a page is asked for.
 
 prometheus_client locks for each step: 0.4 µs a counter, 1.1 µs a histogram, 1.4 µs to find a label, and three times
 that where several workers share their values in files. A tunnel takes about twenty steps. Here a step is an addition,
-and `tell` passes on what has come together since the last time.
+and `flush` passes on what has come together since the last time.
 
 For one thread only: that of the event loop.
 """
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Tally(Protocol):
-    """Something that has to be told before a page is written."""
+class Accumulator(Protocol):
+    """Something that has to be flushed before a page is written."""
 
-    def tell(self) -> None:
+    def flush(self) -> None:
         """Passes on what is new."""
 
 
-T = TypeVar("T", bound=Tally)
+T = TypeVar("T", bound=Accumulator)
 
 
 class Count:
-    """One counter. What happens here is counted by `inc`; what somebody else counts is taken over by `reach`."""
+    """One counter. What happens here is counted by `inc`; what somebody else counts is taken over by `raise_to`."""
 
     __slots__ = ("_child", "_fresh", "_seen")
 
@@ -46,13 +46,13 @@ class Count:
     def inc(self, amount: float = 1) -> None:
         self._fresh += amount
 
-    def reach(self, total: float) -> None:
+    def raise_to(self, total: float) -> None:
         """Somebody else has counted up to `total`."""
         if total > self._seen:
             self._fresh += total - self._seen
             self._seen = total
 
-    def tell(self) -> None:
+    def flush(self) -> None:
         fresh, self._fresh = self._fresh, 0.0
         if fresh:
             self._child.inc(fresh)
@@ -73,9 +73,9 @@ class Counts(dict[str, Count]):
         count = self[value] = Count(self._counter.labels(*self._before, value))
         return count
 
-    def tell(self) -> None:
+    def flush(self) -> None:
         for count in self.values():
-            count.tell()
+            count.flush()
 
 
 class Spread:
@@ -93,7 +93,7 @@ class Spread:
         self._fresh[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def tell(self) -> None:
+    def flush(self) -> None:
         """As Histogram.observe, but for many at a time; a test fails the day that its parts have other names."""
         if any(self._fresh):
             for bucket, fresh in zip(self._child._buckets, self._fresh, strict=True):
@@ -105,20 +105,20 @@ class Spread:
 
 
 class Maker:
-    """Makes the metrics of one registry, and keeps what has to be told. `space` goes before every name."""
+    """Makes the metrics of one registry, and keeps what has to be flushed. `space` goes before every name."""
 
     def __init__(self, registry: CollectorRegistry, space: str) -> None:
         self.registry = registry
         self.space = space
-        self._tallies: list[Tally] = []
+        self._accumulators: list[Accumulator] = []
 
-    def tell(self) -> None:
-        for tally in self._tallies:
-            tally.tell()
+    def flush(self) -> None:
+        for each in self._accumulators:
+            each.flush()
 
-    def keep(self, tally: T) -> T:
-        self._tallies.append(tally)
-        return tally
+    def keep(self, accumulator: T) -> T:
+        self._accumulators.append(accumulator)
+        return accumulator
 
     def count(self, name: str, help: str) -> Count:
         return self.keep(Count(self.counter(name, help)))

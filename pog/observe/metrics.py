@@ -6,11 +6,11 @@ google.golang.org/grpc/stats/opencensus v1.0.0, with their help texts, labels an
 /metrics is open to whoever reaches the port, so no label tells what an attacker would like to know: failed logins are
 one number, without user and without reason. The values of every label come from a set of our own.
 
-How a number gets to the page: events add to a tally (tally.py), states are looked at when somebody asks (looks.py), and
-both go into prometheus_client's own objects right before these are written. So they are counters, gauges and histograms
-of the common kind, which workers can share: when prometheus_client is imported with PROMETHEUS_MULTIPROC_DIR set, every
-worker tells its numbers once a second, and the page of any of them shows the sum over all (for some gauges the largest
-or the smallest). Only the gauge of open tunnels is told at once.
+How a number gets to the page: events add to a count (counters.py), states are read off when a page is asked for
+(collectors.py), and both go into prometheus_client's own objects right before these are written. So they are counters,
+gauges and histograms of the common kind, which workers can share: when prometheus_client is imported with
+PROMETHEUS_MULTIPROC_DIR set, every worker flushes its numbers once a second, and the page of any of them shows the sum
+over all (for some gauges the largest or the smallest). Only the gauge of open tunnels is set at once.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics import exposition as openmetrics
 
 import pog
-from pog.errors import DialKind
-from pog.observe.collectors import SHARED, Http2Look, LoopLook, ProcessLook, TunnelLook
+from pog.errors import DIAL_KINDS
+from pog.observe.collectors import SHARED, Http2Collector, LoopCollector, ProcessStats, TunnelCollector
 from pog.observe.counters import Counts, Maker, Spread
 from pog.observe.endings import ENDED_BY, ending
 from pog.process.output import STDERR
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pog.config.settings import CommonSettings
     from pog.observe.collectors import Session
     from pog.observe.endings import Role
+    from pog.tunnel.live import Tunnels
     from pog.tunnel.relay import Relay
 
 # The original has no such series, and they double the length of the page.
@@ -65,11 +66,12 @@ _HTTP_STATUSES = frozenset(str(status.value) for status in HTTPStatus) | {"499"}
 class Metrics:
     """The metrics of one server or one client, in a registry of their own, so that one process can hold both."""
 
-    def __init__(self, role: Role, settings: CommonSettings) -> None:
+    def __init__(self, role: Role, settings: CommonSettings, tunnels: Tunnels) -> None:
         self._role = role
+        self._tunnels = tunnels
         self.registry = CollectorRegistry()
         # The first in the registry: the others are fresh when their turn comes.
-        self.registry.register(_Before(self.look))
+        self.registry.register(_Before(self.collect))
         self._maker = maker = Maker(self.registry, settings.metric_namespace)
 
         # The original's.
@@ -80,7 +82,7 @@ class Metrics:
         self._rpcs = RpcMetrics(role, maker) if settings.grpc_builtin_metrics else None
 
         # Ours.
-        self._tunnels = TunnelLook(maker, Side.TUNNEL if role == "server" else Side.LOCAL)
+        self._tunnel_collector = TunnelCollector(maker, tunnels, Side.TUNNEL if role == "server" else Side.LOCAL)
         self.opened = maker.count("tunnels_opened_total", "Tunnels opened.")
         ended = maker.counter("tunnels_ended_total", "Tunnels ended, by who ended them and why.", "by", "reason")
         self._ended = {
@@ -109,14 +111,14 @@ class Metrics:
             self._make_for_server(maker)
         else:
             self._make_for_client(maker)
-        self._http2 = Http2Look(maker)
-        self._loop = LoopLook(maker, self._tell_others)
-        self._process = ProcessLook(maker)
+        self._http2 = Http2Collector(maker)
+        self._loop = LoopCollector(maker, self._flush)
+        self._process = ProcessStats(maker)
         build = maker.gauge("build_info", "Always 1.", "version", "python", merge="livemax")
         build.labels(pog.__version__, platform.python_version()).set(1)
 
     def _make_for_server(self, maker: Maker) -> None:
-        results = ["ok", *(kind.value for kind in DialKind)]
+        results = ["ok", *(kind.value for kind in DIAL_KINDS)]
         self._dials = maker.counts("dials_total", "Attempts to connect to a destination, by result.", "result", results)
         self._dial_seconds = maker.seconds(
             "dial_duration_seconds", "Time that connecting to a destination took, or failed."
@@ -142,45 +144,30 @@ class Metrics:
     def close(self) -> None:
         """Ends the watch of the loop, and leaves the last numbers to the other workers."""
         self._loop.stop()
-        self.look()
+        self.collect()
 
     # Events
 
-    @property
-    def open_tunnels(self) -> int:
-        return len(self._tunnels.live)
-
-    @property
-    def opening_tunnels(self) -> int:
-        return self._tunnels.opening
-
-    def handshake_began(self) -> None:
-        """To be followed by `handshake_ended`."""
-        self._tunnels.opening += 1
-
-    def handshake_ended(self) -> None:
-        self._tunnels.opening -= 1
-
-    def tunnel_opened(self, relay: Relay) -> None:
-        self._tunnels.live.add(relay)
+    def tunnel_opened(self, handshake_seconds: float) -> None:
+        """The registry has it already."""
         self.opened.inc()
+        self.handshake_seconds.observe(handshake_seconds)
         if SHARED:
-            self._open.set(len(self._tunnels.live))
+            self._open.set(len(self._tunnels))
 
     def tunnel_ended(self, relay: Relay) -> None:
-        """Once for every tunnel_opened; a relay that has not ended was cancelled."""
-        self._tunnels.ended(relay)
+        """The registry has it no more; a relay that has not ended was cancelled."""
         by, reason = ending(self._role, relay)
         self._ended[by][reason].inc()
         if SHARED:
-            self._open.set(len(self._tunnels.live))
+            self._open.set(len(self._tunnels))
 
     def refused(self, code: str) -> None:
         """`code` is the log's: a status of HTTP, which a server may have made up, or of gRPC, which is ours."""
         self._refused[code if code in _HTTP_STATUSES or not code.isdecimal() else "other"].inc()
 
     def dialled(self, result: str, seconds: float) -> None:
-        """A destination was dialled; `result` is "ok" or the value of a DialKind."""
+        """A destination was dialled; `result` is "ok" or the value of a FailureKind."""
         self._dials[result].inc()
         self._dial_seconds.observe(seconds)
 
@@ -212,16 +199,16 @@ class Metrics:
 
     # The page
 
-    def look(self) -> None:
+    def collect(self) -> None:
         """Brings everything up to date."""
-        self._open.set(len(self._tunnels.live))
-        self._tell_others(True)
+        self._open.set(len(self._tunnels))
+        self._flush(True)
 
     def render(self, openmetrics_wanted: bool = False) -> tuple[bytes, str]:
         """The page for a scraper and its content type."""
         registry = self.registry
         if SHARED:
-            self.look()
+            self.collect()
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         write = openmetrics.generate_latest if openmetrics_wanted else prometheus_client.generate_latest
@@ -234,23 +221,23 @@ class Metrics:
         page = re.sub(rb"(?m)^(# TYPE grpc_io_(?:server|client)_\w+_rpcs) counter$", rb"\1 unknown", page)
         return page, openmetrics.CONTENT_TYPE_LATEST
 
-    def _tell_others(self, process_too: bool) -> None:
-        self._tunnels.look()
-        self._http2.look()
-        self._messages_dropped.reach(STDERR.dropped - self._dropped_before)
+    def _flush(self, process_too: bool) -> None:
+        self._tunnel_collector.collect()
+        self._http2.collect()
+        self._messages_dropped.raise_to(STDERR.dropped - self._dropped_before)
         if process_too:
-            self._process.look()
-        self._maker.tell()
+            self._process.collect()
+        self._maker.flush()
 
 
 class _Before:
     """A collector without metrics: it has the others brought up to date when its turn comes, which is first."""
 
-    def __init__(self, look: Callable[[], None]) -> None:
-        self._look = look
+    def __init__(self, update: Callable[[], None]) -> None:
+        self._update = update
 
     def collect(self) -> list[Metric]:
-        self._look()
+        self._update()
         return []
 
 
@@ -284,19 +271,19 @@ class RpcMetrics:
         self._methods: dict[str, _Method] = {}
 
     def completed(self, method: str, status: Status, seconds: float, bytes_in: int, bytes_out: int) -> None:
-        tallies = self._methods.get(method) or self._tallies(method)
-        tallies.statuses[status.name].inc()
-        tallies.milliseconds.observe(seconds * 1000)
-        tallies.received.observe(bytes_in)
-        tallies.sent.observe(bytes_out)
+        counts = self._methods.get(method) or self._of_method(method)
+        counts.statuses[status.name].inc()
+        counts.milliseconds.observe(seconds * 1000)
+        counts.received.observe(bytes_in)
+        counts.sent.observe(bytes_out)
 
-    def _tallies(self, method: str) -> _Method:
+    def _of_method(self, method: str) -> _Method:
         maker = self._maker
-        tallies = self._methods[method] = _Method(
+        counts = self._methods[method] = _Method(
             maker.within(self._completed, (), method),
             *(maker.keep(Spread(each.labels(method))) for each in (self._milliseconds, self._received, self._sent)),
         )
-        return tallies
+        return counts
 
 
 class _Method(NamedTuple):

@@ -4,55 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
-from pog.errors import DialError, ProtocolViolation
-from pog.net.address import join_host_port
-from pog.observe.accesslog import Visit
+from pog.errors import DialError, Failure, FailureKind, ProtocolViolation, Refused
+from pog.net.address import Destination, parse_destination, peer_text
 from pog.process.timers import Limit
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectResponse, Packet
-from pog.tunnel.abilities import ABILITIES_KEY, ERROR_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
+from pog.tunnel.abilities import ABILITIES_KEY, ERROR_KEY, FAILURE_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
+from pog.tunnel.live import TunnelRecord
 from pog.tunnel.payload import PayloadTransport, open_payload
 from pog.tunnel.relay import Ended, Reason, Relay, Side
+from pog.tunnel.request import ANONYMOUS, User
 
 if TYPE_CHECKING:
     import grpclib.server
 
     from pog.config.settings import ServerSettings
     from pog.net.dial import Dialler, Held
-    from pog.observe.accesslog import AccessLog
-    from pog.observe.metrics import Metrics
+    from pog.observe.tunnels import TunnelObserver
 
     Call = grpclib.server.Stream[Packet, Packet]
 
-# The user that the call was made by; set where credentials are checked, read by the log.
-current_user: ContextVar[str] = ContextVar("current_user", default="anonymous")
-
 # A call that does not say where it wants to go holds a stream for nothing; seconds.
 _REQUEST_TIMEOUT = 10.0
+# What is repeated of a destination that is none; a name has at most 253 bytes.
+_LONGEST_SHOWN = 300
 
+_STOPPING = Failure(FailureKind.STOPPING, "the server is shutting down")
 _ENDINGS = {
     Reason.IDLE: (Status.ABORTED, "the tunnel was idle for too long"),
     Reason.HALF_CLOSED: (Status.ABORTED, "the half-closed tunnel was silent for too long"),
-    Reason.STOPPED: (Status.UNAVAILABLE, "the server is shutting down"),
+    Reason.STOPPED: (Status.UNAVAILABLE, _STOPPING.text),
 }
 
 
 class HTTPProxy(HTTPProxyBase):
-    """Serves tunnels. `live` holds those that are open, for the drain and for the pages."""
+    """Serves tunnels; those that are open stand in the observer's registry."""
 
-    def __init__(self, settings: ServerSettings, dialler: Dialler, metrics: Metrics, log: AccessLog) -> None:
+    def __init__(self, settings: ServerSettings, dialler: Dialler, observer: TunnelObserver) -> None:
         self._settings = settings
         self._dialler = dialler
-        self._metrics = metrics
-        self._log = log
+        self._observer = observer
         self.draining = False
-        self.live: set[Relay] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._stopped = False
         self._calls = 0
@@ -68,128 +65,130 @@ class HTTPProxy(HTTPProxyBase):
         self._stopped = True
         for task in self._opening:
             task.cancel()
-        for relay in list(self.live):
-            relay.stop(Reason.STOPPED)
+        for record in self._observer.tunnels:
+            assert record.relay is not None
+            record.relay.stop(Reason.STOPPED)
 
     async def Run(self, stream: Call) -> None:
+        await self.run(stream, ANONYMOUS)
+
+    async def run(self, stream: Call, user: User) -> None:
+        """Serves a call of `user`. Raises GRPCError with the status that the call ends with."""
         self._calls += 1
         self._no_calls.clear()
         try:
-            await self._run(stream)
+            await self._run(stream, user)
         finally:
             self._calls -= 1
             if not self._calls:
                 self._no_calls.set()
 
-    async def _run(self, stream: Call) -> None:
-        visit = _visit(stream, current_user.get())
-        self._metrics.handshake_began()
+    async def _run(self, stream: Call, user: User) -> None:
+        record = _record(stream, user)
+        self._observer.requested(record)
         task = asyncio.current_task()
         assert task is not None
         self._opening.add(task)
         try:
-            visit.host_port = await self._requested(stream)
-            destination = await self._connect(stream, visit)
+            record.destination = await self._requested(stream)
+            held = await self._connect(stream, record.destination)
+        except Refused as refused:
+            self._observer.refused(record, refused.failure)
+            raise GRPCError(refused.failure.wording.grpc_status, refused.failure.text) from None
         except GRPCError as error:
-            self._refused(visit, error.status, error.message)
+            failure = Failure(FailureKind.BAD_REQUEST, error.message or "")
+            self._observer.refused(record, failure, error.status)
             raise
         except (asyncio.CancelledError, StreamTerminatedError) as error:
             if self._stopped and isinstance(error, asyncio.CancelledError) and not task.uncancel():
-                stopped = GRPCError(*_ENDINGS[Reason.STOPPED])
-                self._refused(visit, stopped.status, stopped.message)
-                raise stopped from None
-            self._refused(visit, Status.CANCELLED, "the client gave up")
+                self._observer.refused(record, _STOPPING)
+                raise GRPCError(_STOPPING.wording.grpc_status, _STOPPING.text) from None
+            self._observer.refused(record, Failure(FailureKind.GONE, "the client gave up"))
             raise
         finally:
             self._opening.discard(task)
-            self._metrics.handshake_ended()
-        visit.opened_after = time.perf_counter() - visit.began
-        self._metrics.handshake_seconds.observe(visit.opened_after)
-        visit.code, visit.status = _GO_NAMES[Status.OK], 200
-        self._log.answered(visit, opened=True)
-        await self._tunnel(stream, destination, visit)
+        await self._tunnel(stream, held, record)
 
-    def turned_away(self, stream: Call, error: GRPCError) -> None:
+    def turned_away(self, stream: Call, failure: Failure) -> None:
         """A call that was refused before it came here, for its credentials."""
-        self._refused(_visit(stream, "-"), error.status, error.message)
+        record = _record(stream, None)
+        self._observer.requested(record)
+        self._observer.refused(record, failure)
 
-    def _refused(self, visit: Visit, status: Status, text: str | None) -> None:
-        visit.code = _GO_NAMES[status]
-        visit.status = visit.status or _HTTP_STATUSES.get(status, 500)
-        visit.text = text or ""
-        self._metrics.refused(visit.code)
-        self._log.answered(visit, opened=False)
-
-    async def _requested(self, stream: Call) -> str:
-        """The destination that the first packet asks for."""
+    async def _requested(self, stream: Call) -> Destination:
+        """The destination that the first packet asks for. Raises Refused."""
         if self.draining:
-            raise GRPCError(*_ENDINGS[Reason.STOPPED])
+            raise Refused(_STOPPING)
         try:
             with Limit(_REQUEST_TIMEOUT):
                 packet = await stream.recv_message()
         except TimeoutError:
-            raise GRPCError(Status.DEADLINE_EXCEEDED, f"no connect_request in {_REQUEST_TIMEOUT:g} s") from None
+            text = f"no connect_request in {_REQUEST_TIMEOUT:g} s"
+            raise Refused(Failure(FailureKind.REQUEST_TIMEOUT, text)) from None
         kind = packet.WhichOneof("union") if packet is not None else "end of call"
         if packet is None or kind != "connect_request":
-            raise GRPCError(Status.FAILED_PRECONDITION, f"got wrong packet type: {kind}, expected connect_request")
-        return packet.connect_request.host_port
+            text = f"got wrong packet type: {kind}, expected connect_request"
+            raise Refused(Failure(FailureKind.BAD_REQUEST, text))
+        host_port = packet.connect_request.host_port
+        try:
+            return parse_destination(host_port)
+        except ValueError as error:
+            shown = host_port[:_LONGEST_SHOWN]
+            bad = DialError(FailureKind.BAD_ADDRESS, shown.strip() or repr(shown), str(error))
+            await self._tell_refused(stream, bad.failure, 0.0)
+            raise bad from None
 
-    async def _connect(self, stream: Call, visit: Visit) -> Held:
-        """Dials, and tells the client how that went."""
+    async def _connect(self, stream: Call, destination: Destination) -> Held:
+        """Dials, and tells the client how that went. Raises Refused."""
         began = time.perf_counter()
-        answer, metadata = ConnectResponse(), {ABILITIES_KEY: OUR_ABILITIES}
-        destination, failed = None, None
         try:
-            destination = await self._dialler.dial(visit.host_port)
+            held = await self._dialler.dial(destination)
         except DialError as error:
-            failed = error
-            visit.status = error.failure.http_status
-            answer.error.status_code, answer.error.error = visit.status, str(error)
-            metadata[ERROR_KEY] = error.failure.proxy_status
-        self._metrics.dialled(failed.kind.value if failed else "ok", time.perf_counter() - began)
-        try:
-            await stream.send_initial_metadata(metadata=metadata)
-            await stream.send_message(Packet(connect_response=answer))
-        except BaseException:
-            if destination:
-                destination.transport.abort()
+            await self._tell_refused(stream, error.failure, time.perf_counter() - began)
             raise
-        if destination is None:
-            assert failed is not None
-            raise GRPCError(failed.failure.grpc_status, str(failed))
-        return destination
+        self._observer.metrics.dialled("ok", time.perf_counter() - began)
+        try:
+            await stream.send_initial_metadata(metadata={ABILITIES_KEY: OUR_ABILITIES})
+            await stream.send_message(Packet(connect_response=ConnectResponse()))
+        except BaseException:
+            held.transport.abort()
+            raise
+        return held
 
-    async def _tunnel(self, stream: Call, destination: Held, visit: Visit) -> None:
+    async def _tell_refused(self, stream: Call, failure: Failure, seconds: float) -> None:
+        self._observer.metrics.dialled(failure.kind.value, seconds)
+        answer = ConnectResponse()
+        answer.error.status_code, answer.error.error = failure.http_status, failure.text
+        metadata = {
+            ABILITIES_KEY: OUR_ABILITIES,
+            ERROR_KEY: failure.wording.proxy_error,
+            FAILURE_KEY: failure.kind.value,
+        }
+        await stream.send_initial_metadata(metadata=metadata)
+        await stream.send_message(Packet(connect_response=answer))
+
+    async def _tunnel(self, stream: Call, held: Held, record: TunnelRecord) -> None:
         assert stream.metadata is not None
         half_close = HALF_CLOSE in abilities(stream.metadata.get(ABILITIES_KEY))
         payload = open_payload(stream, half_close=half_close)
         ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         relay = Relay(
-            destination.transport,
+            held.transport,
             payload,
             idle_timeout=self._settings.idle_timeout,
             half_close_timeout=self._settings.half_close_timeout,
             on_end=lambda how: None if ended.done() else ended.set_result(how),
             answerer=Side.LOCAL,
-            on_first_byte=self._metrics.first_byte_seconds.observe,
+            on_first_byte=self._observer.metrics.first_byte_seconds.observe,
         )
-        self._entered(relay)
+        self._observer.opened(record, relay)
         try:
-            relay.start(destination.early, ended=destination.eof, lost=destination.lost)
+            relay.start(held.early, ended=held.eof, lost=held.lost)
             await self._end(payload, await ended)
         finally:
             relay.stop(Reason.CANCELLED)
             payload.abort()
-            self._left(relay)
-            self._log.ended(visit, relay)
-
-    def _entered(self, relay: Relay) -> None:
-        self.live.add(relay)
-        self._metrics.tunnel_opened(relay)
-
-    def _left(self, relay: Relay) -> None:
-        self.live.discard(relay)
-        self._metrics.tunnel_ended(relay)
+            self._observer.ended(record)
 
     async def _end(self, payload: PayloadTransport, how: Ended) -> None:
         """Ends the call as the tunnel ended: returning is the status OK."""
@@ -205,23 +204,5 @@ class HTTPProxy(HTTPProxyBase):
             raise how.error
 
 
-def _visit(stream: Call, user: str) -> Visit:
-    peer = stream.peer.addr()
-    remote = join_host_port(peer[0].removeprefix("::ffff:"), peer[1]) if peer else "-"
-    return Visit(remote, user=user, metadata=stream.metadata)
-
-
-# What an HTTP proxy would say, for readers of the log that know HTTP only; a failed dial has its own.
-_HTTP_STATUSES = {
-    Status.UNAUTHENTICATED: 407,
-    Status.FAILED_PRECONDITION: 400,
-    Status.CANCELLED: 499,
-    Status.UNAVAILABLE: 503,
-    Status.DEADLINE_EXCEEDED: 504,
-}
-
-# The log says statuses as Go prints them (codes.Code.String).
-_GO_NAMES = {status: status.name.title().replace("_", "") for status in Status} | {
-    Status.OK: "OK",
-    Status.CANCELLED: "Canceled",
-}
+def _record(stream: Call, user: User | None) -> TunnelRecord:
+    return TunnelRecord(peer_text(stream.peer.addr()), "grpc", user=user, metadata=stream.metadata)

@@ -11,7 +11,7 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config, Sockets
 
-from pog.config.parsers import Address
+from pog.net.address import Address
 from pog.net.listen import BACKLOG, listening_sockets
 from pog.server.app import App
 from pog.server.service import LAST_WORDS, Core, warn_if_open

@@ -14,14 +14,17 @@ from grpclib.utils import _service_name
 
 from pog.auth.check import Authenticator
 from pog.auth.reload import reload_auth
-from pog.errors import AuthError
+from pog.errors import Refused
 from pog.net.dial import Dialler
 from pog.net.egress import EgressPolicy
 from pog.observe.accesslog import AccessLog
 from pog.observe.metrics import Metrics
+from pog.observe.tunnels import TunnelObserver
 from pog.server.health import Health
-from pog.server.proxy import HTTPProxy, current_user
+from pog.server.proxy import HTTPProxy
 from pog.server.services import GoroutineStacks, Healthcheck, SymbolPool
+from pog.tunnel.live import Tunnels
+from pog.tunnel.request import ANONYMOUS, User
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,12 +33,12 @@ if TYPE_CHECKING:
     import grpclib.server
     from grpclib._typing import IServable
 
-    from pog.config.parsers import Address
     from pog.config.settings import ServerSettings
+    from pog.net.address import Address
 
     Call = grpclib.server.Stream[Any, Any]
-    Method = Callable[[Call], Awaitable[None]]
-    Admission = Callable[[Call], Awaitable[None]]
+    Method = Callable[[Call, User], Awaitable[None]]
+    Admission = Callable[[Call], Awaitable[User]]
 
 # How long the cut tunnels' trailers may take to go out, seconds.
 LAST_WORDS = 1.0
@@ -50,14 +53,16 @@ class Core:
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
-        self.metrics = Metrics("server", settings)
+        self.tunnels = Tunnels()
+        self.metrics = Metrics("server", settings, self.tunnels)
         self.auth = Authenticator(settings.auth_items, "POG_AUTH_", self.metrics)
         self.draining = False
         self._drain: asyncio.Task[None] | None = None
         self._forget: Callable[[], None] = lambda: None
         dialler = Dialler(EgressPolicy(settings.egress_allow), settings.dial_timeout)
-        tunnels = AccessLog(settings.access_log, style=settings.log_format, on_dropped=self.metrics.log_dropped.inc)
-        self.proxy = HTTPProxy(settings, dialler, self.metrics, tunnels)
+        access_log = AccessLog(settings.access_log, style=settings.log_format, on_dropped=self.metrics.log_dropped.inc)
+        observer = TunnelObserver("server", self.tunnels, self.metrics, access_log)
+        self.proxy = HTTPProxy(settings, dialler, observer)
         (self.tunnel_path,) = self.proxy.__mapping__()
         services: list[IServable] = [self.proxy, Healthcheck(), *self._stacks()]
         self.health = Health(_service_name(each) for each in services)
@@ -70,25 +75,29 @@ class Core:
 
     def _mapping(self, services: list[IServable]) -> dict[str, Handler]:
         return {
-            path: handler._replace(func=self._guarded(path.removeprefix("/"), handler.func, self._admission(service)))
+            path: handler._replace(func=self._guarded(path.removeprefix("/"), *self._entry(service, handler)))
             for service in services
             for path, handler in service.__mapping__().items()
         }
 
-    def _admission(self, service: IServable) -> Admission:
-        """What happens before a method of this service is served."""
-        if service is self.health:
-            return _everybody  # orchestrators have no credentials
-        return self._admit_tunnel if service is self.proxy else self._authenticate
+    def _entry(self, service: IServable, handler: Handler) -> tuple[Method, Admission]:
+        """What serves a method of this service, and what happens before."""
 
-    def _guarded(self, method: str, serve: Method, admit: Admission) -> Method:
+        async def serve(stream: Call, user: User) -> None:
+            await handler.func(stream)
+
+        if service is self.proxy:
+            return self.proxy.run, self._admit_tunnel
+        # Orchestrators have no credentials.
+        return serve, _everybody if service is self.health else self._authenticate
+
+    def _guarded(self, method: str, serve: Method, admit: Admission) -> Callable[[Call], Awaitable[None]]:
         async def call(stream: Call) -> None:
             began = time.perf_counter()
             self.metrics.rpc_started(method)
             status = Status.UNKNOWN
             try:
-                await admit(stream)
-                await serve(stream)
+                await serve(stream, await admit(stream))
                 status = Status.OK
             except GRPCError as error:
                 status = error.status
@@ -106,22 +115,25 @@ class Core:
 
         return call
 
-    async def _authenticate(self, stream: Call) -> None:
+    async def _authenticate(self, stream: Call) -> User:
+        """The user whose credentials the call brings. Raises GRPCError."""
+        try:
+            return await self._user(stream)
+        except Refused as refused:
+            raise GRPCError(refused.failure.wording.grpc_status, refused.failure.text) from None
+
+    async def _admit_tunnel(self, stream: Call) -> User:
+        try:
+            return await self._user(stream)
+        except Refused as refused:
+            self.proxy.turned_away(stream, refused.failure)
+            raise GRPCError(refused.failure.wording.grpc_status, refused.failure.text) from None
+
+    async def _user(self, stream: Call) -> User:
         assert stream.metadata is not None
         value = stream.metadata.get("authorization")
         authorization = value if isinstance(value, str) else None
-        try:
-            user = self.auth.check_nowait(authorization) or await self.auth.check(authorization)
-        except AuthError as error:
-            raise GRPCError(Status.UNAUTHENTICATED, str(error)) from None
-        current_user.set(user)
-
-    async def _admit_tunnel(self, stream: Call) -> None:
-        try:
-            await self._authenticate(stream)
-        except GRPCError as error:
-            self.proxy.turned_away(stream, error)
-            raise
+        return self.auth.check_nowait(authorization) or await self.auth.check(authorization)
 
     async def drain(self) -> None:
         """Takes no more tunnels, waits for the open ones up to the limit, then ends the rest. May be called by many."""
@@ -132,13 +144,13 @@ class Core:
     async def _drain_once(self) -> None:
         self.draining = self.proxy.draining = True
         self.health.end()
-        if self.proxy.live:
-            log.info("draining %d tunnels, at most %g s", len(self.proxy.live), self.settings.drain_timeout)
+        if self.tunnels:
+            log.info("draining %d tunnels, at most %g s", len(self.tunnels), self.settings.drain_timeout)
         try:
             async with asyncio.timeout(self.settings.drain_timeout):
                 await self.proxy.wait_idle()
         except TimeoutError:
-            log.warning("%d tunnels were still open and are cut", len(self.proxy.live))
+            log.warning("%d tunnels were still open and are cut", len(self.tunnels))
             self.proxy.stop()
 
     def start(self) -> None:
@@ -163,5 +175,6 @@ def warn_if_open(settings: ServerSettings, addresses: list[Address] | None) -> N
         log.warning("OPEN PROXY: no POG_AUTH_* is set and %s is not loopback: whoever reaches it may use it", exposed)
 
 
-async def _everybody(stream: Call) -> None:
+async def _everybody(stream: Call) -> User:
     """Admits without credentials."""
+    return ANONYMOUS

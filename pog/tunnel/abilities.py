@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 ABILITIES_KEY = "pog-abilities"
-# Beside a refusal: what failed, as an error type of RFC 9209, since HTTP's 502 is one word for three failures.
+# Beside a refusal: what failed, as an error type of RFC 9209 (for clients of pog 0.1), and the kind of failure itself,
+# since a status of HTTP or a type of RFC 9209 is one word for several.
 ERROR_KEY = "pog-error"
+FAILURE_KEY = "pog-failure"
 HALF_CLOSE = "half-close"
 OUR_ABILITIES = HALF_CLOSE
 

@@ -16,6 +16,8 @@ from pog.config.auth_items import AuthItem
 from pog.config.settings import ServerSettings
 from pog.errors import AuthBusy, AuthError
 from pog.observe.metrics import Metrics
+from pog.tunnel.live import Tunnels
+from pog.tunnel.request import ANONYMOUS, User
 
 NOW = datetime(2024, 6, 15, tzinfo=UTC)
 HASHES = {cost: bcrypt.hashpw(b"right", bcrypt.gensalt(cost, prefix=b"2a")).decode() for cost in (4, 5, 6)}
@@ -41,7 +43,7 @@ class Clock:
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics("server", ServerSettings())
+    return Metrics("server", ServerSettings(), Tunnels())
 
 
 class Runs(list[int]):
@@ -81,7 +83,7 @@ def outcome(auth: Authenticator, *headers: str | None) -> list[str]:
     async def ask() -> None:
         for header in headers:
             try:
-                results.append(await auth.check(header))
+                results.append((await auth.check(header)).name)
             except AuthError as error:
                 results.append(str(error))
 
@@ -92,7 +94,7 @@ def outcome(auth: Authenticator, *headers: str | None) -> list[str]:
 def test_without_items_everybody_passes(metrics: Metrics) -> None:
     auth = Authenticator((), "POG_AUTH_", metrics)
     assert auth.is_open
-    assert auth.check_nowait(None) == auth.check_nowait("nonsense") == "anonymous"
+    assert auth.check_nowait(None) == auth.check_nowait("nonsense") == ANONYMOUS
     assert outcome(auth, None, "nonsense") == ["anonymous", "anonymous"]
     assert metrics.registry.get_sample_value("auth_item_earliest_expiry", {"name": "POG_AUTH_"}) is None
 
@@ -125,7 +127,7 @@ def test_a_success_is_remembered_and_costs_no_second_run(metrics: Metrics, runs:
     good = basic("ilya", "right")
     assert auth.check_nowait(good) is None
     assert outcome(auth, good, good) == ["ilya", "ilya"]
-    assert auth.check_nowait(good) == "ilya"
+    assert auth.check_nowait(good) == User("ilya")
     assert runs == [4]
     assert auth.check_nowait(basic("ilya", "wrong")) is None
 
@@ -151,7 +153,7 @@ def test_what_was_remembered_ends_with_its_item(metrics: Metrics) -> None:
     good = basic("ilya", "right")
     outcome(auth, good)
     clock.now = NOW + timedelta(days=1)
-    assert auth.check_nowait(good) == "ilya"
+    assert auth.check_nowait(good) == User("ilya")
     clock.now += timedelta(seconds=1)
     assert auth.check_nowait(good) is None
 
@@ -161,7 +163,7 @@ def test_memory_is_bounded_and_the_oldest_goes_first(metrics: Metrics, monkeypat
     users = [basic(name, "right") for name in "abc"]
     auth = Authenticator([item(name) for name in "abc"], "POG_AUTH_", metrics, now=Clock())
     outcome(auth, *users)
-    assert [auth.check_nowait(user) for user in users] == [None, "b", "c"]
+    assert [auth.check_nowait(user) for user in users] == [None, User("b"), User("c")]
 
 
 def test_the_same_credentials_at_the_same_time_share_one_run(metrics: Metrics, runs: Runs) -> None:
@@ -176,7 +178,7 @@ def test_the_same_credentials_at_the_same_time_share_one_run(metrics: Metrics, r
         runs.gate.set()
         results = await asyncio.gather(*asking, return_exceptions=True)
         assert isinstance(results[0], asyncio.CancelledError)
-        assert results[1:] == ["ilya"] * 19
+        assert results[1:] == [User("ilya")] * 19
 
     run(auth, ask())
     assert runs == [4]
@@ -194,7 +196,7 @@ def test_only_so_many_may_wait(metrics: Metrics, runs: Runs, monkeypatch: pytest
             await auth.check(basic("ilya", "right"))
         runs.gate.set()
         assert all(isinstance(each, AuthError) for each in await asyncio.gather(*waiting, return_exceptions=True))
-        assert await auth.check(basic("ilya", "right")) == "ilya"
+        assert await auth.check(basic("ilya", "right")) == User("ilya")
 
     run(auth, ask())
 
@@ -209,7 +211,7 @@ def test_the_loop_goes_on_while_bcrypt_runs(metrics: Metrics, runs: Runs) -> Non
             await asyncio.sleep(0)
         assert not asking.done()
         runs.gate.set()
-        assert await asking == "ilya"
+        assert await asking == User("ilya")
 
     run(auth, ask())
 
@@ -298,7 +300,7 @@ def test_other_items_count_at_once(metrics: Metrics) -> None:
         assert auth.check_nowait(good[0]) is None
         with pytest.raises(AuthError):
             await auth.check(good[0])
-        assert [await auth.check(each) for each in good[1:]] == ["anna", "nina"]
+        assert [await auth.check(each) for each in good[1:]] == [User("anna"), User("nina")]
 
     run(auth, test())
     expiry = metrics.registry.get_sample_value("auth_item_earliest_expiry", {"name": "POG_AUTH_"})
@@ -315,7 +317,7 @@ def test_a_check_under_way_is_made_again_when_the_items_change(metrics: Metrics,
         await asyncio.sleep(0)
         auth.replace([item("nina")])
         runs.gate.set()
-        assert await added == "nina"
+        assert await added == User("nina")
         with pytest.raises(AuthError):
             await removed
 

@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 import pog
 from pog.cli.main import main
 from pog.config.auth_items import parse_item
-from pog.config.parsers import Address
 from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, table
 from pog.errors import ExitUnavailable
+from pog.net.address import Address
 
 HALF_A_YEAR = timedelta(hours=4320)
 NO_ENV = {"SERVER_ADDR": "", "PORT": "", "CLIENT_LISTEN": ""}

@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 
 from pog.cli.up import SERVER_LISTEN, up
-from pog.config.parsers import Address
 from pog.config.settings import ClientSettings, ServerSettings
+from pog.net.address import Address
 
 SERVER_AT, CLIENT_AT = Address("127.0.0.1", 40123), Address("127.0.0.1", 18080)
 SERVER = ServerSettings(listen=SERVER_LISTEN)

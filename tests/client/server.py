@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import grpclib.server
     from grpclib.const import Status
 
-    from pog.config.parsers import Address
     from pog.http2.stream import Stream
+    from pog.net.address import Address
 
 HEAD = [(":status", "200"), ("content-type", "application/grpc"), ("pog-abilities", "half-close")]
 
@@ -48,9 +48,9 @@ class Call:
         await self.send(Packet(connect_response=ConnectResponse()))
         return host_port
 
-    async def refuse(self, http_status: int, text: str, status: Status, error_type: str = "") -> None:
+    async def refuse(self, http_status: int, text: str, status: Status, kind: str = "") -> None:
         """As a server does whose dial failed."""
-        await self.stream.send_headers([*HEAD, *([("pog-error", error_type)] if error_type else [])])
+        await self.stream.send_headers([*HEAD, *([("pog-failure", kind)] if kind else [])])
         await self.send(Packet(connect_response=ConnectResponse(error=HTTPError(status_code=http_status, error=text))))
         await self.end(status, text)
 

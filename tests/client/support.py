@@ -11,19 +11,24 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pog.auth.check import Authenticator
+from pog.client.connections import Connections
 from pog.client.pages import Pages
-from pog.client.users import Users
-from pog.config.parsers import Address
 from pog.config.settings import ClientSettings
+from pog.errors import Failure, Refused
+from pog.net.address import Address, parse_destination
 from pog.observe.accesslog import AccessLog
 from pog.observe.metrics import Metrics
+from pog.observe.tunnels import TunnelObserver
 from pog.process.run import loop_factory
+from pog.tunnel.live import Tunnels
+from pog.tunnel.request import ANONYMOUS, Tunnel, TunnelRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from pog.config.auth_items import AuthItem
-    from pog.errors import PogError
+    from pog.tunnel.relay import Ended
+    from pog.tunnel.request import Exit
 
 T = TypeVar("T")
 
@@ -58,6 +63,7 @@ class MemoryTunnel(asyncio.Transport):
         super().__init__()
         self.written = bytearray()
         self.eof_written = False
+        self.ends: list[Ended] = []
         self.closed = False
         self.aborted = False
         self.reading = True
@@ -114,17 +120,32 @@ class MemoryTunnel(asyncio.Transport):
                 await self._changed.wait()
 
 
+async def open_tunnel(exit: Exit, host_port: str) -> asyncio.Transport:
+    """A tunnel through an exit. Raises Refused."""
+    opened: asyncio.Future[Tunnel | Failure] = asyncio.get_running_loop().create_future()
+    request = TunnelRequest(parse_destination(host_port), ANONYMOUS, "http", "127.0.0.1:1")
+    attempt = exit.open(request, opened.set_result)
+    try:
+        result = await opened
+    except asyncio.CancelledError:
+        attempt.cancel()
+        raise
+    if isinstance(result, Failure):
+        raise Refused(result)
+    return result.transport
+
+
 @dataclass(slots=True)
 class Asked:
     """One request for a tunnel, to be answered by the test."""
 
-    host_port: str
-    answer: Callable[[asyncio.Transport | PogError], None]
+    request: TunnelRequest
+    answer: Callable[[Tunnel | Failure], None]
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def open(self) -> MemoryTunnel:
         tunnel = MemoryTunnel()
-        self.answer(tunnel)
+        self.answer(Tunnel(tunnel, "west", tunnel.ends.append))
         return tunnel
 
     def cancel(self) -> None:
@@ -136,9 +157,12 @@ class FakeExit:
 
     def __init__(self) -> None:
         self._asked: asyncio.Queue[Asked] = asyncio.Queue()
+        self.bug: Exception | None = None
 
-    def open(self, host_port: str, done: Callable[[asyncio.Transport | PogError], None]) -> Asked:
-        asked = Asked(host_port, done)
+    def open(self, request: TunnelRequest, done: Callable[[Tunnel | Failure], None]) -> Asked:
+        if self.bug is not None:
+            raise self.bug
+        asked = Asked(request, done)
         self._asked.put_nowait(asked)
         return asked
 
@@ -152,7 +176,7 @@ class FakeExit:
 class Front:
     """A client that listens, with a fake exit behind it."""
 
-    users: Users
+    connections: Connections
     exit: FakeExit
     metrics: Metrics
     address: Address
@@ -174,22 +198,24 @@ class Front:
 
     async def gone(self) -> None:
         """Waits until no connection is left."""
-        assert await self.users.drain(SECONDS) == 0
+        assert await self.connections.drain(SECONDS) == 0
 
 
 @asynccontextmanager
 async def front(*, auth: Sequence[AuthItem] = (), **changes: Any) -> AsyncIterator[Front]:
     """A listening client; `changes` are settings."""
     settings = replace(SETTINGS, auth=tuple(auth), **changes)
-    metrics, exit, log = Metrics("client", settings), FakeExit(), io.StringIO()
+    tunnels, exit, log = Tunnels(), FakeExit(), io.StringIO()
+    metrics = Metrics("client", settings, tunnels)
     authenticator = Authenticator(settings.auth, "CLIENT_AUTH_", metrics)
-    users = Users(settings, exit, Pages(metrics, None), authenticator, metrics, AccessLog(True, log))
+    observer = TunnelObserver("client", tunnels, metrics, AccessLog(True, log, role="client"))
+    connections = Connections(settings, exit, Pages(metrics, tunnels, None), authenticator, observer)
     try:
-        (address,) = await users.listener.listen(settings.listen)
-        yield Front(users, exit, metrics, address, log)
+        (address,) = await connections.listener.listen(settings.listen)
+        yield Front(connections, exit, metrics, address, log)
     finally:
-        await users.listener.close()
-        await users.drain(0)
+        await connections.listener.close()
+        await connections.drain(0)
         authenticator.close()
 
 

@@ -18,8 +18,8 @@ from tests.client.support import SECONDS, SETTINGS, User, connect_head, run
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pog.config.parsers import Address
     from pog.config.settings import ClientSettings
+    from pog.net.address import Address
 
 
 @asynccontextmanager

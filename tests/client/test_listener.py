@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from pog.client.listener import Listener
-from pog.config.parsers import Address
+from pog.net.address import Address
 from tests.client.support import ANY_PORT, SECONDS, run
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pog.client import pages as pages_module
 from pog.client.pages import Pages
 from pog.errors import ExitUnavailable, PogError
-from pog.front.http1 import PageRequest
-from pog.observe.metrics import Metrics
+from pog.front.base import PageRequest
 from tests.client.support import SETTINGS, front, run
-from tests.helpers.relay import FakeRelay
+from tests.helpers.relay import Counted
+
+if TYPE_CHECKING:
+    from pog.observe.metrics import Metrics
 
 
 class FakeServer:
@@ -42,10 +45,10 @@ def get(pages: Pages, target: str, method: str = "GET", **fields: str) -> tuple[
 
 
 def make(server: FakeServer | None = None, tunnels: int = 1) -> tuple[Pages, Metrics]:
-    metrics = Metrics("client", SETTINGS)
+    counted = Counted("client", SETTINGS)
     for _ in range(tunnels):
-        metrics.tunnel_opened(FakeRelay().relay)
-    return Pages(metrics, server), metrics
+        counted.open()
+    return Pages(counted.metrics, counted.tunnels, server), counted.metrics
 
 
 def test_metrics_in_the_form_that_is_asked_for() -> None:

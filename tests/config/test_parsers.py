@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from pog.config import parsers
 from pog.config.parsers import (
-    Address,
     Kind,
     Login,
     parse_bool,
@@ -16,6 +15,7 @@ from pog.config.parsers import (
     parse_seconds,
     parse_server,
 )
+from pog.net.address import Address
 
 MINUTE, HOUR = 60.0, 3600.0
 

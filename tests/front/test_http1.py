@@ -5,26 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pog.front.http1 import (
-    ESTABLISHED,
-    MAX_HEAD_BYTES,
-    NEED_MORE,
-    ConnectRequest,
-    Outcome,
-    PageRequest,
-    Refusal,
-    RequestHead,
-    answer,
-    error_answer,
-    field_text,
-)
+from pog.errors import Failure, FailureKind
+from pog.front.base import NEED_MORE, Outcome, PageRequest, TunnelWanted
+from pog.front.http1 import ESTABLISHED, MAX_HEAD_BYTES, HttpFront, answer, bad_request, error_answer, field_text
+from pog.net.address import parse_destination
 
 CONNECT = b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"
 
 
 def feed(*chunks: bytes) -> Outcome:
     """The first outcome that is not NEED_MORE; chunks after it go unread, as in the handler."""
-    head = RequestHead()
+    head = HttpFront()
     outcome: Outcome = NEED_MORE
     for chunk in chunks:
         outcome = head.receive_data(chunk)
@@ -41,7 +32,7 @@ def connect_line(host_port: str) -> bytes:
     "host_port", ["example.com:443", "127.0.0.1:80", "[2001:db8::1]:8443", "under_score.local:1", "a.:65535"]
 )
 def test_connect_in_every_form_of_host(host_port: str) -> None:
-    assert feed(connect_line(host_port)) == ConnectRequest(host_port, None, None, b"")
+    assert feed(connect_line(host_port)) == TunnelWanted(parse_destination(host_port))
 
 
 @pytest.mark.parametrize(
@@ -54,8 +45,8 @@ def test_connect_in_every_form_of_host(host_port: str) -> None:
 )
 def test_connect_refuses_what_is_not_a_host_with_a_port(host_port: str) -> None:
     outcome = feed(connect_line(host_port))
-    assert isinstance(outcome, Refusal)
-    assert outcome.status == 400
+    assert isinstance(outcome, Failure)
+    assert outcome.http_status == 400
 
 
 def test_connect_takes_what_it_needs_of_the_head() -> None:
@@ -63,14 +54,14 @@ def test_connect_takes_what_it_needs_of_the_head() -> None:
         b"CONNECT h:1 HTTP/1.1\r\nproxy-AUTHORIZATION:\t Basic one \r\nProxy-Authorization: Basic two\r\n"
         b"User-Agent: curl/8\r\nX-Latin: \xe9\r\n\r\n\x16\x03\x01early\r\n\r\n"
     )
-    assert feed(data) == ConnectRequest("h:1", "Basic one", "curl/8", b"\x16\x03\x01early\r\n\r\n")
+    assert feed(data) == TunnelWanted(parse_destination("h:1"), "Basic one", b"\x16\x03\x01early\r\n\r\n")
 
 
 @pytest.mark.parametrize(
     "data", [b"\r\n\r\n" + CONNECT, CONNECT.replace(b"\r\n", b"\n"), CONNECT.replace(b"1.1", b"1.0")]
 )
 def test_connect_by_older_and_looser_programs(data: bytes) -> None:
-    assert feed(data) == ConnectRequest("example.com:443", None, None, b"")
+    assert feed(data) == TunnelWanted(parse_destination("example.com:443"))
 
 
 def test_other_requests_ask_for_pages() -> None:
@@ -106,13 +97,13 @@ def test_other_requests_ask_for_pages() -> None:
 )
 def test_refused_with_status(data: bytes, status: int) -> None:
     outcome = feed(data)
-    assert isinstance(outcome, Refusal)
-    assert outcome.status == status
+    assert isinstance(outcome, Failure)
+    assert outcome.http_status == status
 
 
 @pytest.mark.parametrize("first", [b"\x16\x03\x01\x02\x00\x01", b"\x05\x01\x00", b"\x04\x01\x00P"])
 def test_what_is_no_http_is_answered_at_its_first_byte(first: bytes) -> None:
-    assert feed(first[:1]) == Refusal(400, "this is not an HTTP/1 request")
+    assert feed(first[:1]) == bad_request("this is not an HTTP/1 request")
 
 
 def padded(head_bytes: int) -> bytes:
@@ -122,12 +113,12 @@ def padded(head_bytes: int) -> bytes:
 
 
 def test_the_limit_of_the_head() -> None:
-    assert isinstance(feed(padded(MAX_HEAD_BYTES)), ConnectRequest)
-    assert isinstance(feed(CONNECT + bytes(2 * MAX_HEAD_BYTES)), ConnectRequest), "early bytes do not count"
+    assert isinstance(feed(padded(MAX_HEAD_BYTES)), TunnelWanted)
+    assert isinstance(feed(CONNECT + bytes(2 * MAX_HEAD_BYTES)), TunnelWanted), "early bytes do not count"
     for data in (padded(MAX_HEAD_BYTES + 1), b"CONNECT " + b"x" * MAX_HEAD_BYTES, padded(3 * MAX_HEAD_BYTES)):
         outcome = feed(data)
-        assert isinstance(outcome, Refusal)
-        assert outcome.status == 431
+        assert isinstance(outcome, Failure)
+        assert outcome.http_status == 431
         assert feed(data[:1000], data[1000:]) == outcome
 
 
@@ -144,8 +135,8 @@ SAMPLES = [
 
 
 def without_early(outcome: Outcome) -> Outcome:
-    if isinstance(outcome, ConnectRequest):
-        return ConnectRequest(outcome.host_port, outcome.proxy_authorization, outcome.user_agent, b"")
+    if isinstance(outcome, TunnelWanted):
+        return TunnelWanted(outcome.destination, outcome.authorization)
     return outcome
 
 
@@ -157,7 +148,7 @@ def test_every_split_gives_the_same(data: bytes) -> None:
     for cut in range(len(data)):
         parts = feed(data[:cut], data[cut:])
         assert without_early(parts) == without_early(whole)
-        if isinstance(whole, ConnectRequest) and isinstance(parts, ConnectRequest) and cut < len(CONNECT) // 2:
+        if isinstance(whole, TunnelWanted) and isinstance(parts, TunnelWanted) and cut < len(CONNECT) // 2:
             assert parts.early == whole.early
 
 
@@ -219,7 +210,7 @@ def test_the_200_has_no_framing_of_a_body() -> None:
 
 
 def test_an_error_answer_says_what_is_wrong_three_times() -> None:
-    response, body = parsed(error_answer(502, 'no "route"\\', "dns_error"), "CONNECT")
+    response, body = parsed(error_answer(Failure(FailureKind.DNS, 'no "route"\\')), "CONNECT")
     headers = dict(response.headers)
     assert (response.status_code, response.reason) == (502, b"Bad Gateway")
     assert headers[b"x-proxy-over-grpc-error"] == b'no "route"\\'
@@ -232,7 +223,7 @@ def test_an_error_answer_says_what_is_wrong_three_times() -> None:
 
 
 def test_the_challenge() -> None:
-    response, _ = parsed(error_answer(407, "who?", "http_request_denied", challenge=True), "CONNECT")
+    response, _ = parsed(error_answer(Failure(FailureKind.CREDENTIALS, "who?")), "CONNECT")
     assert dict(response.headers)[b"proxy-authenticate"] == b'Basic realm="CLIENT_AUTH_* list", charset="UTF-8"'
 
 
@@ -243,11 +234,11 @@ def test_an_answer_to_head_has_the_length_and_no_body() -> None:
     assert answer(200, "text/plain", b"12345", head_only=True).endswith(b"\r\n\r\n")
 
 
-@given(st.text(), st.integers(100, 999))
-def test_no_error_text_gets_out_of_its_field(text: str, status: int) -> None:
-    head, _, body = error_answer(status, text, "proxy_internal_error").partition(b"\r\n\r\n")
+@given(st.text(), st.sampled_from(FailureKind), st.integers(100, 999))
+def test_no_error_text_gets_out_of_its_field(text: str, kind: FailureKind, status: int) -> None:
+    head, _, body = error_answer(Failure(kind, text, status)).partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
-    assert len(lines) == 7
+    assert len(lines) == 7 + (status == 407)
     assert all(0x20 <= byte < 0x7F for line in lines for byte in line)
     assert body == (text + "\n").encode("utf-8", "replace")
     assert len(field_text(text)) <= 1000

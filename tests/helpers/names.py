@@ -6,6 +6,7 @@ import re
 
 from pog.config.settings import Address, ClientSettings, ServerSettings
 from pog.observe.metrics import Metrics
+from pog.tunnel.live import Tunnels
 
 _SUFFIXES = {"gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 # In text a name is told as its series have it; in OpenMetrics a counter's without the _total that they must have.
@@ -16,8 +17,8 @@ _OF_OPENMETRICS = _SUFFIXES | {"counter": ("_total",), "unknown": ("",)}
 def metrics(*, openmetrics: bool = False) -> dict[str, set[str]]:
     """The name of each metric, with _total where it ends so → the names of its series; by what the page declares."""
     ends = (
-        Metrics("server", ServerSettings()),
-        Metrics("client", ClientSettings(server_addr=Address("127.0.0.1", 1))),
+        Metrics("server", ServerSettings(), Tunnels()),
+        Metrics("client", ClientSettings(server_addr=Address("127.0.0.1", 1)), Tunnels()),
     )
     suffixes = _OF_OPENMETRICS if openmetrics else _OF_TEXT
     found = {}

@@ -1,12 +1,18 @@
-"""A tunnel that moves nothing, for what counts tunnels."""
+"""Tunnels that move nothing, for what counts tunnels."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from pog.observe.accesslog import AccessLog
+from pog.observe.metrics import Metrics
+from pog.observe.tunnels import TunnelObserver
+from pog.tunnel.live import TunnelRecord, Tunnels
 from pog.tunnel.relay import State
 
 if TYPE_CHECKING:
+    from pog.config.settings import CommonSettings
+    from pog.observe.endings import Role
     from pog.tunnel.relay import Ended, Relay
 
 
@@ -24,3 +30,18 @@ class FakeRelay:
     def relay(self) -> Relay:
         """It, as a relay."""
         return cast("Relay", self)
+
+
+class Counted:
+    """The metrics of one program, and tunnels to count."""
+
+    def __init__(self, role: Role, settings: CommonSettings) -> None:
+        self.tunnels = Tunnels()
+        self.metrics = Metrics(role, settings, self.tunnels)
+        self.observer = TunnelObserver(role, self.tunnels, self.metrics, AccessLog(False))
+
+    def open(self, relay: FakeRelay | None = None) -> TunnelRecord:
+        record = TunnelRecord("127.0.0.1:1")
+        self.observer.requested(record)
+        self.observer.opened(record, (relay or FakeRelay()).relay)
+        return record

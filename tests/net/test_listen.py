@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pog.config.parsers import Address, parse_listen
+from pog.config.parsers import parse_listen
+from pog.net.address import Address
 from pog.net.listen import beside, listening_sockets, reserved
 from tests.helpers.watch import descriptors
 

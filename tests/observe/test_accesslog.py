@@ -9,9 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from pog.observe.accesslog import AccessLog, Visit, rfc3339
+from pog.errors import Failure, FailureKind
+from pog.net.address import Destination  # noqa: TC001
+from pog.observe.accesslog import AccessLog, rfc3339
 from pog.observe.endings import Role
+from pog.tunnel.live import TunnelRecord
 from pog.tunnel.relay import Ended, Reason, Side
+from pog.tunnel.request import User
 from tests.helpers.relay import FakeRelay
 
 REMOTE = "172.17.0.1:60748"
@@ -26,23 +30,36 @@ def zone(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Ite
     time.tzset()
 
 
-def opened(code: str = "200") -> Visit:
-    return Visit(REMOTE, "ifconfig.me:443", "ilya", code, 200, opened_after=0.25)
+def made(
+    destination: str = "ifconfig.me:443", user: str = "ilya", code: str = "200", status: int = 200, text: str = ""
+) -> TunnelRecord:
+    """`destination` is whatever somebody asked for."""
+    record = TunnelRecord(REMOTE, "http", cast("Destination", destination), User(user), code=code, status=status)
+    if text:
+        record.failure = Failure(FailureKind.INTERNAL, text)
+    return record
 
 
-def answered(visit: Visit, style: str = "line", *, is_open: bool = True) -> str:
+def opened(code: str = "200") -> TunnelRecord:
+    record = made(code=code)
+    record.opened_after = 0.25
+    return record
+
+
+def answered(visit: TunnelRecord, style: str = "line", *, is_open: bool = True) -> str:
     stream = io.StringIO()
     AccessLog(True, stream, style=style).answered(visit, opened=is_open)
     return stream.getvalue()
 
 
-def ended(visit: Visit, relay: FakeRelay | None, role: Role = "client") -> dict[str, Any]:
+def ended(visit: TunnelRecord, relay: FakeRelay | None, role: Role = "client") -> dict[str, Any]:
     """The one record, which is one line, of a tunnel that was opened."""
     stream = io.StringIO()
     log = AccessLog(True, stream, role=role, style="json")
     log.answered(visit, opened=True)
     assert stream.getvalue() == ""
-    log.ended(visit, relay.relay if relay else None)
+    visit.relay = relay.relay if relay else None
+    log.ended(visit)
     assert stream.getvalue().count("\n") == 1
     return cast("dict[str, Any]", json.loads(stream.getvalue()))
 
@@ -59,7 +76,7 @@ def test_a_tunnel_has_one_line_when_it_opens() -> None:
     stream = io.StringIO()
     log = AccessLog(True, stream)
     log.answered(opened(), opened=True)
-    log.ended(opened(), FakeRelay().relay)
+    log.ended(opened())
     assert stream.getvalue().count("\n") == 1
 
 
@@ -83,7 +100,7 @@ def test_nothing_is_written_when_switched_off(style: str) -> None:
     stream = io.StringIO()
     log = AccessLog(False, stream, style=style)
     log.answered(opened(), opened=False)
-    log.ended(opened(), FakeRelay().relay)
+    log.ended(opened())
     assert stream.getvalue() == ""
 
 
@@ -91,22 +108,22 @@ FORGED = "a:1 root HTTPS x\npog: b:2\x1b[2J\u2028" + "x" * 5000
 
 
 def test_a_stranger_cannot_forge_a_line() -> None:
-    text = answered(Visit("::1", FORGED, "", "OK"))
+    text = answered(made(FORGED, "", "OK"))
     assert text.startswith("pog: a:1?root?HTTPS?x?pog:?b:2?[2J?xxx")
     assert text.count("\n") == 1
-    assert " - HTTPS ::1 [" in text
+    assert "- HTTPS" in text
     assert len(text) < 400
 
 
 def test_nor_a_record() -> None:
-    text = answered(Visit("::1", FORGED, FORGED, "OK", 403, "no\n" * 5000), "json", is_open=False)
+    text = answered(made(FORGED, FORGED, "OK", 403, "no\n" * 5000), "json", is_open=False)
     assert text.isascii() and text.isprintable() is False and text.count("\n") == 1
     assert json.loads(text)["tunnel"]["destination"] == FORGED[:300]
     assert len(text) < 4096
 
 
 def test_it_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    AccessLog(True).answered(Visit("-", "a:1", "-", "Unavailable"), opened=False)
+    AccessLog(True).answered(made(code="Unavailable"), opened=False)
     assert capsys.readouterr().out.endswith("] Unavailable\n")
 
 
@@ -168,7 +185,8 @@ def test_a_tunnel_that_was_cancelled(relay: FakeRelay | None, by: str) -> None:
 
 @pytest.mark.parametrize(("status", "severity"), [(407, "WARNING"), (403, "WARNING"), (504, "WARNING"), (500, "ERROR")])
 def test_a_refusal_is_told_at_once_and_says_why(status: int, severity: str) -> None:
-    visit = Visit("[::1]:5", "ifconfig.me:443", "-", str(status), status, "because")
+    visit = made(code=str(status), status=status, text="because")
+    visit.remote = "[::1]:5"
     record = json.loads(answered(visit, "json", is_open=False))
     assert record["severity"] == severity
     assert record["httpRequest"]["status"] == status

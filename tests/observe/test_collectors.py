@@ -10,10 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from pog.config.settings import ServerSettings
 from pog.http2.session import PROCESS_BUDGET, Session
 from pog.http2.stats import Levels, Stats
-from pog.observe import collectors as looks
-from pog.observe.collectors import Http2Look, LoopLook
+from pog.observe import collectors
+from pog.observe.collectors import Http2Collector, LoopCollector
 from pog.observe.counters import Maker
 from pog.observe.metrics import Metrics
+from pog.tunnel.live import Tunnels
 from tests.helpers.process import Program
 from tests.helpers.user import samples
 
@@ -33,12 +34,12 @@ class FakeSession:
 async def test_connections_that_are_gone_still_count() -> None:
     registry = CollectorRegistry()
     maker = Maker(registry, "")
-    http2 = Http2Look(maker)
+    http2 = Http2Collector(maker)
     first, second = FakeSession(), FakeSession()
 
     def value(name: str, **labels: str) -> float | None:
-        http2.look()
-        maker.tell()
+        http2.collect()
+        maker.flush()
         return registry.get_sample_value(name, labels)
 
     http2.opened(cast("Session", first))
@@ -73,16 +74,16 @@ async def test_connections_that_are_gone_still_count() -> None:
 async def test_a_loop_that_is_held_up_shows() -> None:
     registry = CollectorRegistry()
     maker = Maker(registry, "")
-    loop_look = LoopLook(maker, lambda _: None)
-    loop_look.start()
-    loop_look.start()
+    loop_collector = LoopCollector(maker, lambda _: None)
+    loop_collector.start()
+    loop_collector.start()
     try:
         await asyncio.sleep(0)
         time.sleep(0.6)  # noqa: ASYNC251  # the very thing that is to be seen
         await asyncio.sleep(0.01)
     finally:
-        loop_look.stop()
-    maker.tell()
+        loop_collector.stop()
+    maker.flush()
     assert registry.get_sample_value("event_loop_lag_seconds_count") == 1
     assert 0.05 < (registry.get_sample_value("event_loop_lag_seconds_sum") or 0) < 0.6
 
@@ -91,11 +92,11 @@ _WORKER = """
 import sys
 from pog.observe.metrics import Metrics
 from pog.config.settings import ServerSettings
-from tests.helpers.relay import FakeRelay
-metrics = Metrics("server", ServerSettings())
-tunnels = [FakeRelay(1, 20) for _ in range(int(sys.argv[1]))]
-for each in tunnels:
-    metrics.tunnel_opened(each.relay)
+from tests.helpers.relay import Counted, FakeRelay
+counted = Counted("server", ServerSettings())
+metrics = counted.metrics
+for _ in range(int(sys.argv[1])):
+    counted.open(FakeRelay(1, 20))
 metrics.dialled("ok", 0.25)
 print("tunnels", [family.samples[0].value for family in metrics.registry.collect() if "tunnelling" in family.name][0])
 metrics.close()
@@ -123,8 +124,8 @@ def test_the_page_of_one_worker_is_the_sum_over_all(tmp_path_factory: pytest.Tem
     assert [value for name, value in found.items() if name.startswith("build_info")] == [1]
     assert not any("pid=" in name for name in found)
     # Nothing is missing, and nothing has another type or help, when it is shared.
-    alone = Metrics("server", ServerSettings()).render()[0].decode()
-    assert not looks.SHARED
+    alone = Metrics("server", ServerSettings(), Tunnels()).render()[0].decode()
+    assert not collectors.SHARED
 
     def families(page: str) -> set[tuple[str, str, str]]:
         return {(each.name, each.type, each.documentation) for each in text_string_to_metric_families(page)}

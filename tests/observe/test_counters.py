@@ -11,7 +11,7 @@ def test_a_count_is_told_once() -> None:
     count.inc(2.5)
     assert registry.get_sample_value("a_total") == 0
     for _ in range(2):
-        count.tell()
+        count.flush()
         assert registry.get_sample_value("a_total") == 3.5
 
 
@@ -19,8 +19,8 @@ def test_what_somebody_else_counts_never_falls() -> None:
     registry = CollectorRegistry()
     count = Count(Counter("a_total", "a", registry=registry))
     for total, shown in ((5, 5), (5, 5), (3, 5), (7, 7)):
-        count.reach(total)
-        count.tell()
+        count.raise_to(total)
+        count.flush()
         assert registry.get_sample_value("a_total") == shown
 
 
@@ -34,7 +34,7 @@ def test_a_spread_tells_what_prometheus_client_would_have_seen(values: list[floa
         for value in values:
             spread.observe(value)
             theirs.observe(value)
-        spread.tell()
+        spread.flush()
         mine, other = registry.collect()
         assert [sample[1:3] for sample in mine.samples] == [sample[1:3] for sample in other.samples]
 
@@ -45,6 +45,6 @@ def test_known_labels_show_from_the_beginning() -> None:
     results = maker.counts("dials_total", "d", "result", ("ok", "refused"))
     results["ok"].inc()
     results["late"].inc()
-    maker.tell()
+    maker.flush()
     shown = {name: registry.get_sample_value("space_dials_total", {"result": name}) for name in results}
     assert shown == {"ok": 1, "refused": 0, "late": 1}

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pog.config.settings import Address, ClientSettings, ServerSettings
 from pog.observe.exposition import merged
 from pog.observe.metrics import Metrics
+from pog.tunnel.live import Tunnels
 
 LABELS = {"end": "server"}
 Page = list[tuple[str, dict[str, str], int]]
@@ -44,8 +45,8 @@ def of_the_server(series: dict[Series, float]) -> dict[Series, float]:
 
 
 def test_the_pages_of_both_ends() -> None:
-    client = Metrics("client", ClientSettings(server_addr=Address("127.0.0.1", 1))).render()[0].decode()
-    server = Metrics("server", ServerSettings()).render()[0].decode()
+    client = Metrics("client", ClientSettings(server_addr=Address("127.0.0.1", 1)), Tunnels()).render()[0].decode()
+    server = Metrics("server", ServerSettings(), Tunnels()).render()[0].decode()
     assert read(together(client, server)) == read(client) | of_the_server(read(server))
 
 

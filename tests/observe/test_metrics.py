@@ -8,11 +8,12 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 import pog
 from pog.config.settings import Address, ClientSettings, ServerSettings
-from pog.errors import DialKind
+from pog.errors import Failure, FailureKind
 from pog.observe.endings import Role
 from pog.observe.metrics import RPC_BYTES_BUCKETS, Metrics, wants_openmetrics
+from pog.tunnel.live import TunnelRecord, Tunnels
 from pog.tunnel.relay import Ended, Reason, Side, State
-from tests.helpers.relay import FakeRelay
+from tests.helpers.relay import Counted, FakeRelay
 from tests.helpers.user import samples
 
 CLIENT = ClientSettings(server_addr=Address("127.0.0.1", 1))
@@ -23,8 +24,9 @@ def lines(metrics: Metrics) -> list[str]:
 
 
 def test_the_names_and_the_help_of_the_original_letter_by_letter() -> None:
-    metrics = Metrics("server", ServerSettings())
-    metrics.tunnel_opened(FakeRelay().relay)
+    counted = Counted("server", ServerSettings())
+    counted.open()
+    metrics = counted.metrics
     metrics.auth_expiry("POG_AUTH_", datetime(2024, 8, 20, 20, 0, 53, 900_000, UTC))
     metrics.rpc_started("HTTPProxy/Run")
     metrics.rpc_completed("HTTPProxy/Run", Status.UNAVAILABLE, 0.25)
@@ -48,7 +50,7 @@ def test_the_names_and_the_help_of_the_original_letter_by_letter() -> None:
 
 
 def test_the_clients_names() -> None:
-    metrics = Metrics("client", CLIENT)
+    metrics = Metrics("client", CLIENT, Tunnels())
     metrics.mux_errors("ok")
     metrics.rpc_started("HTTPProxy/Run")
     metrics.rpc_completed("HTTPProxy/Run", Status.CANCELLED, 0.01, bytes_in=5000, bytes_out=1024)
@@ -74,7 +76,9 @@ def test_the_buckets_of_bytes_are_those_of_opencensus() -> None:
 
 
 def test_the_namespace_goes_before_every_name_but_those_of_grpc() -> None:
-    metrics = Metrics("client", ClientSettings(server_addr=CLIENT.server_addr, metric_namespace="pog_client"))
+    metrics = Metrics(
+        "client", ClientSettings(server_addr=CLIENT.server_addr, metric_namespace="pog_client"), Tunnels()
+    )
     metrics.rpc_started("HTTPProxy/Run")
     names = {line.split("{")[0].split()[0] for line in lines(metrics) if not line.startswith("#")}
     assert "pog_client_tunnelling_connections_total" in names
@@ -83,7 +87,7 @@ def test_the_namespace_goes_before_every_name_but_those_of_grpc() -> None:
 
 
 def test_the_metrics_of_grpc_can_be_switched_off() -> None:
-    metrics = Metrics("server", ServerSettings(grpc_builtin_metrics=False))
+    metrics = Metrics("server", ServerSettings(grpc_builtin_metrics=False), Tunnels())
     metrics.rpc_started("HTTPProxy/Run")
     metrics.rpc_completed("HTTPProxy/Run", Status.OK, 1.0)
     assert b"grpc_io" not in metrics.render()[0]
@@ -99,60 +103,61 @@ def test_the_metrics_of_grpc_can_be_switched_off() -> None:
     ],
 )
 def test_a_tunnel_is_counted_from_its_opening_to_its_end(ended: Ended | None, by: str, reason: str) -> None:
-    metrics = Metrics("server", ServerSettings())
-    value = metrics.registry.get_sample_value
+    counted = Counted("server", ServerSettings())
+    value = counted.metrics.registry.get_sample_value
     assert value("tunnels_ended_total", {"by": by, "reason": reason}) == 0
     tunnel = FakeRelay()
-    metrics.tunnel_opened(tunnel.relay)
-    assert value("tunnelling_connections_total") == metrics.open_tunnels == 1
+    record = counted.open(tunnel)
+    assert value("tunnelling_connections_total") == len(counted.tunnels) == 1
     tunnel.ended = ended
-    metrics.tunnel_ended(tunnel.relay)
-    assert value("tunnelling_connections_total") == metrics.open_tunnels == 0
+    counted.observer.ended(record)
+    assert value("tunnelling_connections_total") == len(counted.tunnels) == 0
     assert value("tunnels_opened_total") == 1
     assert value("tunnels_ended_total", {"by": by, "reason": reason}) == 1
 
 
 def test_who_ends_a_tunnel_has_other_names_on_the_client() -> None:
-    metrics = Metrics("client", CLIENT)
+    counted = Counted("client", CLIENT)
     tunnel = FakeRelay()
-    metrics.tunnel_opened(tunnel.relay)
+    record = counted.open(tunnel)
     tunnel.ended = Ended(Reason.RESET, Side.TUNNEL, OSError(), 0, 0)
-    metrics.tunnel_ended(tunnel.relay)
-    assert metrics.registry.get_sample_value("tunnels_ended_total", {"by": "server", "reason": "reset"}) == 1
+    counted.observer.ended(record)
+    assert counted.metrics.registry.get_sample_value("tunnels_ended_total", {"by": "server", "reason": "reset"}) == 1
 
 
-@pytest.mark.parametrize(("metrics", "up"), [(Metrics("server", ServerSettings()), 20), (Metrics("client", CLIENT), 1)])
-def test_a_look_counts_the_bytes_of_open_tunnels_and_never_less_than_before(metrics: Metrics, up: int) -> None:
-    value = metrics.registry.get_sample_value
-    first, second = FakeRelay(1, 20), FakeRelay()
-    metrics.tunnel_opened(first.relay)
-    metrics.tunnel_opened(second.relay)
+@pytest.mark.parametrize(("counted", "up"), [(Counted("server", ServerSettings()), 20), (Counted("client", CLIENT), 1)])
+def test_the_bytes_of_open_tunnels_are_counted_and_never_less_than_before(counted: Counted, up: int) -> None:
+    value = counted.metrics.registry.get_sample_value
+    second = FakeRelay()
+    first = counted.open(FakeRelay(1, 20))
+    counted.open(second)
     assert value("tunnel_bytes_total", {"direction": "up"}) == up
     assert value("tunnel_bytes_total", {"direction": "down"}) == 21 - up
-    metrics.tunnel_ended(first.relay)
+    counted.observer.ended(first)
     second.from_local = second.from_tunnel = 300
     assert value("tunnel_bytes_total", {"direction": "up"}) == up + 300
     assert value("tunnel_bytes_total", {"direction": "down"}) == 21 - up + 300
 
 
 def test_tunnels_are_shown_by_state() -> None:
-    metrics = Metrics("server", ServerSettings())
-    tunnels = [FakeRelay() for _ in range(6)]
-    for tunnel, state in zip(tunnels, [*State, *State], strict=True):
+    counted = Counted("server", ServerSettings())
+    for state in [*State, *State]:
+        tunnel = FakeRelay()
         tunnel.state = state
-        metrics.tunnel_opened(tunnel.relay)
-    metrics.handshake_began()
-    value = metrics.registry.get_sample_value
+        counted.open(tunnel)
+    waiting = TunnelRecord("127.0.0.1:1")
+    counted.observer.requested(waiting)
+    value = counted.metrics.registry.get_sample_value
     assert [value("tunnels", {"state": state.value}) for state in State] == [2, 2, 2]
     assert value("tunnels", {"state": "opening"}) == 1
-    metrics.handshake_ended()
+    counted.observer.refused(waiting, Failure(FailureKind.DNS, "no address"))
     assert value("tunnels", {"state": "opening"}) == 0
 
 
 def test_dials_are_counted_by_result_and_timed() -> None:
-    metrics = Metrics("server", ServerSettings())
+    metrics = Metrics("server", ServerSettings(), Tunnels())
     metrics.dialled("ok", 0.02)
-    metrics.dialled(DialKind.TIMEOUT.value, 10.0)
+    metrics.dialled(FailureKind.TIMEOUT.value, 10.0)
     value = metrics.registry.get_sample_value
     assert value("dials_total", {"result": "timeout"}) == 1
     assert value("dial_duration_seconds_bucket", {"le": "0.025"}) == 1
@@ -160,7 +165,7 @@ def test_dials_are_counted_by_result_and_timed() -> None:
 
 
 def test_build_and_process_are_told() -> None:
-    value = Metrics("server", ServerSettings()).registry.get_sample_value
+    value = Metrics("server", ServerSettings(), Tunnels()).registry.get_sample_value
     assert value("build_info", {"version": pog.__version__, "python": platform.python_version()}) == 1
     if platform.system() == "Linux":
         assert (value("process_resident_memory_bytes") or 0) > 0
@@ -168,7 +173,7 @@ def test_build_and_process_are_told() -> None:
 
 @pytest.mark.parametrize("role", ["server", "client"])
 def test_both_formats_are_read_by_the_parsers_of_prometheus_and_have_the_same_samples(role: Role) -> None:
-    metrics = Metrics(role, ServerSettings() if role == "server" else CLIENT)
+    metrics = Metrics(role, ServerSettings() if role == "server" else CLIENT, Tunnels())
     metrics.rpc_started("HTTPProxy/Run")
     metrics.rpc_completed("HTTPProxy/Run", Status.OK, 1.0)
     text, text_type = metrics.render()

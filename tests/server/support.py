@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pog.config.parsers import Address
 from pog.config.settings import ServerSettings
+from pog.net.address import Address
 from pog.net.listen import listening_sockets
 from pog.server.serve import serve
 

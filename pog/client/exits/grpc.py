@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING
 
 from h2.errors import ErrorCodes
 
-from pog.client.exits.call import USER_AGENT, request_headers
+from pog.client.exits.attempt import RUN, GrpcAttempt
 from pog.client.exits.connect import Target, connect
-from pog.client.exits.opening import Opening
+from pog.client.exits.headers import call_headers, page_headers
 from pog.client.exits.pool import Limits, Pool
-from pog.errors import ExitUnavailable, PogError, TunnelError
+from pog.errors import ExitUnavailable, TunnelError
 from pog.net.resolve import Resolver
 
 if TYPE_CHECKING:
-    from pog.client.exits.opening import Done, Result
+    from collections.abc import Callable
+
     from pog.config.settings import ClientSettings
+    from pog.errors import Failure
     from pog.http2.session import Session
     from pog.observe.metrics import Metrics
+    from pog.tunnel.request import Tunnel, TunnelRequest
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 _MAX_PAGE_BYTES = 16 * 1024 * 1024
 
 
-class Exit:
+class GrpcExit:
     """Connects when started, and keeps connected until closed."""
 
     def __init__(self, settings: ClientSettings, metrics: Metrics) -> None:
@@ -36,10 +38,12 @@ class Exit:
         self._target = Target.of(settings)
         self._resolver = Resolver()
         login = settings.pog_auth
-        self._headers = request_headers(
+        self._headers = call_headers(
+            RUN,
             scheme=self._target.scheme,
             authority=self._target.authority,
             authorization=login.basic() if login is not None else None,
+            abilities=True,
         )
         self.name = str(settings.server_addr)
         limits = Limits(wait=settings.exit_wait, age=settings.max_connection_age)
@@ -63,35 +67,16 @@ class Exit:
         log.info("exit %s: connected", self.name)
         return session
 
-    def open(self, host_port: str, done: Done) -> Opening:
+    def open(self, request: TunnelRequest, done: Callable[[Tunnel | Failure], None]) -> GrpcAttempt:
         """Begins to open a tunnel; `done` is called once with the tunnel, or with what the user is to be told."""
-        opening = Opening(self._pool, self._headers, host_port, self._metrics, done)
-        opening.begin()
-        return opening
-
-    async def open_tunnel(self, host_port: str) -> asyncio.Transport:
-        """The same for a caller that can wait. Raises TunnelRefused and ExitUnavailable."""
-        opened: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        opening = self.open(host_port, opened.set_result)
-        try:
-            result = await opened
-        except asyncio.CancelledError:
-            opening.cancel()
-            raise
-        if isinstance(result, PogError):
-            raise result
-        return result
+        attempt = GrpcAttempt(self.name, self._pool, self._headers, request, self._metrics, done)
+        attempt.begin()
+        return attempt
 
     async def fetch(self, path: str) -> tuple[int, bytes | None]:
         """Status and content of one of the server's pages; None for content that breaks off. Raises PogError."""
         session = await self._pool.acquire()
-        headers = [
-            (":method", "GET"),
-            (":scheme", self._target.scheme),
-            (":path", path),
-            (":authority", self._target.authority),
-            ("user-agent", USER_AGENT),
-        ]
+        headers = page_headers(path, scheme=self._target.scheme, authority=self._target.authority)
         stream = session.open_stream(headers, end_stream=True)
         try:
             answer = dict(await stream.recv_headers())

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pog.client.exits.connect import Target, connect
-from pog.config.parsers import Address
 from pog.errors import ExitUnavailable
+from pog.net.address import Address
 from pog.net.resolve import Resolver
 from tests.client.server import serving
 from tests.client.support import SETTINGS

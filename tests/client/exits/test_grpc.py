@@ -12,16 +12,17 @@ import pytest
 from grpclib.const import Status
 from h2.errors import ErrorCodes
 
-from pog.client.exits.call import TunnelRefused
-from pog.client.exits.grpc import Exit
-from pog.config.parsers import Address, Login
-from pog.errors import ExitUnavailable
+from pog.client.exits.grpc import GrpcExit
+from pog.config.parsers import Login
+from pog.errors import Refused
 from pog.grpctest import Faults
 from pog.http2.session import Session
+from pog.net.address import Address
 from pog.observe.metrics import Metrics
 from pog.proto.grpcproxy_pb2 import ConnectResponse, HalfClose, Packet
+from pog.tunnel.live import Tunnels
 from tests.client.server import HEAD, Call, Server, serving
-from tests.client.support import SECONDS, SETTINGS, run
+from tests.client.support import SECONDS, SETTINGS, open_tunnel, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def exit_to(address: Address, **changes: Any) -> AsyncIterator[Exit]:
+async def exit_to(address: Address, **changes: Any) -> AsyncIterator[GrpcExit]:
     settings = replace(SETTINGS, server_addr=address, **changes)
-    exit = Exit(settings, Metrics("client", settings))
+    exit = GrpcExit(settings, Metrics("client", settings, Tunnels()))
     exit.start()
     try:
         yield exit
@@ -72,7 +73,7 @@ class Received(asyncio.Protocol):
 def test_a_tunnel_carries_bytes_both_ways_and_ends() -> None:
     async def main() -> None:
         async with serving() as server, exit_to(server.address) as exit:
-            opening = asyncio.create_task(exit.open_tunnel("example.com:443"))
+            opening = asyncio.create_task(open_tunnel(exit, "example.com:443"))
             call = await server.call()
             assert await call.accept() == "example.com:443"
             tunnel, received = await opening, Received()
@@ -95,7 +96,7 @@ def test_a_tunnel_carries_bytes_both_ways_and_ends() -> None:
 def test_bytes_right_behind_the_answer_are_not_lost() -> None:
     async def main() -> None:
         async with serving() as server, exit_to(server.address) as exit:
-            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            opening = asyncio.create_task(open_tunnel(exit, "h:1"))
             call = await server.call()
             await call.accept()
             await call.send(Packet(payload=b"a banner"))
@@ -115,7 +116,7 @@ def test_bytes_right_behind_the_answer_are_not_lost() -> None:
 def test_fronts_may_rewrite_the_content_type_of_an_answer(content_type: str) -> None:
     async def main() -> None:
         async with serving() as server, exit_to(server.address) as exit:
-            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            opening = asyncio.create_task(open_tunnel(exit, "h:1"))
             call = await server.call()
             await call.receive()
             await call.stream.send_headers([HEAD[0], ("content-type", content_type)])
@@ -129,7 +130,7 @@ def test_what_a_call_says_about_itself() -> None:
     async def main() -> None:
         settings = {"pog_auth": Login("me", "secret"), "server_host": "pog.example.com"}
         async with serving() as server, exit_to(server.address, **settings) as exit:
-            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            opening = asyncio.create_task(open_tunnel(exit, "h:1"))
             call = await server.call()
             assert call.headers.pop("user-agent").startswith("pog/")
             assert call.headers == {
@@ -157,7 +158,7 @@ def test_what_a_call_says_about_itself() -> None:
             "no such host",
             "destination_unavailable",
         ),
-        (lambda call: call.refuse(502, "no host", Status.NOT_FOUND, "dns_error"), 502, "no host", "dns_error"),
+        (lambda call: call.refuse(502, "no host", Status.NOT_FOUND, "dns"), 502, "no host", "dns_error"),
         (lambda call: call.refuse(503, "x", Status.OK, 'a";b'), 503, "x", "destination_unavailable"),
         (lambda call: call.refuse(504, "late", Status.OK), 504, "late", "connection_timeout"),
         (lambda call: call.refuse(200, "odd", Status.OK), 500, "odd", "proxy_internal_error"),
@@ -180,13 +181,13 @@ def test_why_a_tunnel_was_not_opened(
 ) -> None:
     async def main() -> None:
         async with serving() as server, exit_to(server.address) as exit:
-            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            opening = asyncio.create_task(open_tunnel(exit, "h:1"))
             await answer(await server.call())
-            with pytest.raises(TunnelRefused) as caught:
+            with pytest.raises(Refused) as caught:
                 await opening
-            refusal = caught.value.refusal
-            assert (refusal.status, refusal.error) == (http_status, kind)
-            assert text in refusal.text
+            failure = caught.value.failure
+            assert (failure.http_status, failure.wording.proxy_error) == (http_status, kind)
+            assert text in failure.text
 
     run(main())
 
@@ -209,14 +210,14 @@ async def raw(call: Call, headers: list[tuple[str, str]], data: bytes) -> None:
 def test_a_refused_stream_is_tried_once_more() -> None:
     async def main() -> None:
         async with serving() as server, exit_to(server.address) as exit:
-            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            opening = asyncio.create_task(open_tunnel(exit, "h:1"))
             await (await server.call()).stream.reset(ErrorCodes.REFUSED_STREAM)
             await (await server.call()).accept()
             (await opening).abort()
-            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            opening = asyncio.create_task(open_tunnel(exit, "h:1"))
             for _ in range(2):
                 await (await server.call()).stream.reset(ErrorCodes.REFUSED_STREAM)
-            with pytest.raises(ExitUnavailable):
+            with pytest.raises(Refused):
                 await opening
 
     run(main())
@@ -225,7 +226,7 @@ def test_a_refused_stream_is_tried_once_more() -> None:
 def test_a_connection_that_dies_under_the_request_is_replaced() -> None:
     async def main() -> None:
         async with serving() as server, exit_to(server.address) as exit:
-            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            opening = asyncio.create_task(open_tunnel(exit, "h:1"))
             old = await server.call()
             old.stream.connection.abort("a fault")
             await (await server.call()).accept()
@@ -238,7 +239,7 @@ def test_a_connection_that_dies_under_the_request_is_replaced() -> None:
 def test_after_goaway_tunnels_go_on_and_new_ones_take_another_connection() -> None:
     async def main() -> None:
         async with serving() as server, exit_to(server.address) as exit:
-            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            opening = asyncio.create_task(open_tunnel(exit, "h:1"))
             old = await server.call()
             await old.accept()
             tunnel, received = await opening, Received()
@@ -247,7 +248,7 @@ def test_after_goaway_tunnels_go_on_and_new_ones_take_another_connection() -> No
             assert isinstance(first, Session)
             first.drain()
             await server.connected(2)
-            opening = asyncio.create_task(exit.open_tunnel("h:2"))
+            opening = asyncio.create_task(open_tunnel(exit, "h:2"))
             new = await server.call()
             assert new.stream.connection is not first
             await new.accept()
@@ -266,7 +267,7 @@ def test_more_tunnels_than_one_connection_has_streams() -> None:
     async def main() -> None:
         async with serving(faults=Faults(max_concurrent_streams=10)) as server, exit_to(server.address) as exit:
             serving_all = asyncio.create_task(accept_all(server))
-            tunnels = await asyncio.gather(*(exit.open_tunnel(f"h:{port}") for port in range(1, 41)))
+            tunnels = await asyncio.gather(*(open_tunnel(exit, f"h:{port}") for port in range(1, 41)))
             assert server.faults.connections >= 4
             serving_all.cancel()
             await asyncio.gather(serving_all, return_exceptions=True)
@@ -283,7 +284,7 @@ def test_more_tunnels_than_one_connection_has_streams() -> None:
 def test_a_cancelled_handshake_resets_its_stream() -> None:
     async def main() -> None:
         async with serving() as server, exit_to(server.address) as exit:
-            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            opening = asyncio.create_task(open_tunnel(exit, "h:1"))
             call = await server.call()
             opening.cancel()
             async with asyncio.timeout(SECONDS):
@@ -298,18 +299,18 @@ def test_an_exit_that_is_down_says_why_and_comes_back() -> None:
         async with serving() as server:
             address = server.address
         async with exit_to(address, exit_wait=0.3) as exit:
-            with pytest.raises(ExitUnavailable, match="(?i)refused"):
-                await exit.open_tunnel("h:1")
+            with pytest.raises(Refused, match="(?i)refused"):
+                await open_tunnel(exit, "h:1")
             async with serving(port=address.port) as server:
                 opening = asyncio.create_task(patient(exit))
                 await (await server.call()).accept()
                 (await opening).abort()
 
-    async def patient(exit: Exit) -> asyncio.Transport:
+    async def patient(exit: GrpcExit) -> asyncio.Transport:
         while True:
             try:
-                return await exit.open_tunnel("h:1")
-            except ExitUnavailable:
+                return await open_tunnel(exit, "h:1")
+            except Refused:
                 continue
 
     run(main())
@@ -318,7 +319,7 @@ def test_an_exit_that_is_down_says_why_and_comes_back() -> None:
 def test_a_server_that_drops_its_connections_is_not_dialled_in_a_loop(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with serving() as server, exit_to(server.address) as exit:
-            opening = asyncio.create_task(exit.open_tunnel("h:1"))
+            opening = asyncio.create_task(open_tunnel(exit, "h:1"))
             await (await server.call()).accept()
             (await opening).abort()
             await server.connected(1)
@@ -341,8 +342,8 @@ def test_a_server_that_does_not_speak_http2_is_named_so() -> None:
         listener = await asyncio.start_server(http1, "127.0.0.1", 0)
         address = Address("127.0.0.1", listener.sockets[0].getsockname()[1])
         async with exit_to(address, exit_wait=0.3) as exit:
-            with pytest.raises(ExitUnavailable, match="does not speak HTTP/2"):
-                await exit.open_tunnel("h:1")
+            with pytest.raises(Refused, match="does not speak HTTP/2"):
+                await open_tunnel(exit, "h:1")
         listener.close()
 
     run(main())
@@ -354,14 +355,14 @@ def test_tls_with_the_systems_authorities(authority: Authority, monkeypatch: pyt
     async def main() -> None:
         async with serving(tls=authority.server_context("h2")) as server:
             async with exit_to(server.address, insecure=False, server_host="localhost:443") as exit:
-                opening = asyncio.create_task(exit.open_tunnel("h:1"))
+                opening = asyncio.create_task(open_tunnel(exit, "h:1"))
                 call = await server.call()
                 assert (call.headers[":scheme"], call.headers[":authority"]) == ("https", "localhost:443")
                 await call.accept()
                 (await opening).abort()
             async with exit_to(server.address, insecure=False, server_host="wrong.example", exit_wait=0.3) as exit:
-                with pytest.raises(ExitUnavailable, match=r"certificate is not good for wrong\.example"):
-                    await exit.open_tunnel("h:1")
+                with pytest.raises(Refused, match=r"certificate is not good for wrong\.example"):
+                    await open_tunnel(exit, "h:1")
 
     run(main())
 
@@ -370,10 +371,10 @@ def test_tls_of_an_unknown_authority_only_when_told_so(authority: Authority) -> 
     async def main() -> None:
         async with serving(tls=authority.server_context("h2")) as server:
             async with exit_to(server.address, insecure=False, exit_wait=0.3) as exit:
-                with pytest.raises(ExitUnavailable, match="certificate is not good for 127"):
-                    await exit.open_tunnel("h:1")
+                with pytest.raises(Refused, match="certificate is not good for 127"):
+                    await open_tunnel(exit, "h:1")
             async with exit_to(server.address, insecure=False, skip_verify=True) as exit:
-                opening = asyncio.create_task(exit.open_tunnel("h:1"))
+                opening = asyncio.create_task(open_tunnel(exit, "h:1"))
                 await (await server.call()).accept()
                 (await opening).abort()
 

@@ -8,12 +8,10 @@ from datetime import UTC, datetime
 
 import bcrypt
 import pytest
-from grpclib.const import Status
 
-from pog.client.exits.call import TunnelRefused
 from pog.config.auth_items import AuthItem
-from pog.errors import ExitUnavailable, PogError
-from pog.front.http1 import Refusal
+from pog.errors import Failure, FailureKind
+from pog.tunnel.relay import Ended, Reason, Side
 from tests.client.support import connect_head, front, run
 from tests.helpers.user import basic
 
@@ -43,8 +41,7 @@ def test_a_tunnel_from_the_first_byte_to_the_last() -> None:
             assert here.metric("tunnels_ended_total", by="user", reason="done") == 1
             assert here.metric("tunnel_bytes_total", direction="up") == 4
             assert here.metric("tunnel_bytes_total", direction="down") == 7
-            run_ok = {"grpc_client_method": "HTTPProxy/Run", "grpc_client_status": "OK"}
-            assert here.metric("grpc_io_client_completed_rpcs_total", **run_ok) == 1
+            assert tunnel.ends == [Ended(Reason.DONE, Side.LOCAL, None, 4, 7)], "the exit is told how it ended"
             pattern = r"pog: example\.com:443 anonymous HTTPS 127\.0\.0\.1:\d+ \[[^ ]+\] 200\n"
             assert re.fullmatch(pattern, here.log.getvalue())
 
@@ -136,18 +133,19 @@ def test_a_user_who_has_only_stopped_sending_still_gets_the_tunnel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "text", "kind"),
+    ("failure", "status", "text", "kind"),
     [
-        (TunnelRefused(Status.OK, Refusal(502, "no route", "dns_error")), 502, "no route", "dns_error"),
-        (ExitUnavailable("west: down"), 503, "west: down", "destination_unavailable"),
+        (Failure(FailureKind.DNS, "no route"), 502, "no route", "dns_error"),
+        (Failure(FailureKind.DNS, "no route", 418), 418, "no route", "dns_error"),
+        (Failure(FailureKind.EXIT_UNAVAILABLE, "west: down"), 503, "west: down", "destination_unavailable"),
     ],
 )
-def test_a_refusal_is_told(error: PogError, status: int, text: str, kind: str) -> None:
+def test_a_refusal_is_told(failure: Failure, status: int, text: str, kind: str) -> None:
     async def main() -> None:
         async with front() as here:
             user = await here.user()
             user.send(connect_head("h:1"))
-            (await here.exit.asked()).answer(error)
+            (await here.exit.asked()).answer(failure)
             code, fields, body = await user.answer()
             assert (code, body) == (status, f"{text}\n".encode())
             assert fields["x-proxy-over-grpc-error"] == text
@@ -162,9 +160,9 @@ def test_a_refusal_is_told(error: PogError, status: int, text: str, kind: str) -
 def test_a_bug_of_ours_is_a_500_without_details(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with front() as here:
+            here.exit.bug = ZeroDivisionError("secret")
             user = await here.user()
             user.send(connect_head("h:1"))
-            (await here.exit.asked()).answer(ZeroDivisionError("secret"))  # type: ignore[arg-type]  # that is the bug
             code, _, body = await user.answer()
             assert code == 500
             assert b"secret" not in body
@@ -248,7 +246,7 @@ def test_a_slow_head_is_408_and_an_unused_connection_is_closed_in_silence() -> N
 
 
 def test_a_user_who_does_not_close_after_an_answer_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pog.client.handler._LINGER", 0.05)
+    monkeypatch.setattr("pog.client.connection._LINGER", 0.05)
 
     async def main() -> None:
         async with front() as here:
@@ -324,7 +322,7 @@ def test_drain_lets_tunnels_end_and_then_cuts_them() -> None:
         async with front() as here:
             idle = await here.user()
             user, tunnel = await here.tunnel()
-            draining = asyncio.create_task(here.users.drain(10))
+            draining = asyncio.create_task(here.connections.drain(10))
             assert await idle.rest() == b""
             user.send(b"still works")
             await tunnel.until(written=11)
@@ -335,7 +333,7 @@ def test_drain_lets_tunnels_end_and_then_cuts_them() -> None:
             opening = await here.user()
             opening.send(connect_head("h:1"))
             asked = await here.exit.asked()
-            assert await here.users.drain(0) == 2
+            assert await here.connections.drain(0) == 2
             assert asked.cancelled.is_set()
             assert tunnel.aborted
             for each in (idle, user, opening):

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from grpclib.const import Status
-
-from pog.client.exits.call import TunnelRefused
-from pog.client.handler import UserConnection
+from pog.client.connection import Pages, UserConnection
 from pog.client.listener import Listener
-from pog.front.http1 import PageRequest, Refusal
+from pog.errors import Failure, FailureKind, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pog.auth.check import Authenticator
     from pog.config.settings import ClientSettings
-    from pog.errors import PogError
-    from pog.observe.accesslog import AccessLog
-    from pog.observe.metrics import Metrics
+    from pog.observe.tunnels import TunnelObserver
+    from pog.tunnel.request import Exit
 
 # Connections beyond the tunnels: requests on their way in, answers on their way out, pages.
 _BESIDE_TUNNELS = 128
@@ -30,28 +24,7 @@ _OTHER_DESCRIPTORS = 256
 _CLOSING = 1.0
 
 
-class Opening(Protocol):
-    """A tunnel on its way."""
-
-    def cancel(self) -> None:
-        """Gives it up."""
-
-
-class Exit(Protocol):
-    """What a user's connection needs of the way out."""
-
-    def open(self, host_port: str, done: Callable[[asyncio.Transport | PogError], None]) -> Opening:
-        """Begins to open a tunnel; `done` is called once, perhaps within this call, unless it is given up."""
-
-
-class Pages(Protocol):
-    """What the client's own port shows."""
-
-    async def answer(self, request: PageRequest) -> bytes:
-        """A whole HTTP/1.1 answer."""
-
-
-class Users:
+class Connections:
     """Made once per client, in its event loop."""
 
     def __init__(
@@ -60,16 +33,14 @@ class Users:
         exit: Exit,
         pages: Pages,
         authenticator: Authenticator,
-        metrics: Metrics,
-        log: AccessLog,
+        observer: TunnelObserver,
     ) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.settings = settings
         self.exit = exit
         self.pages = pages
         self.authenticator = authenticator
-        self.metrics = metrics
-        self.log = log
+        self.observer = observer
         limit = min(settings.max_tunnels + _BESIDE_TUNNELS, _descriptors())
         self.listener = Listener(lambda: UserConnection(self), limit)
         self._connections: set[UserConnection] = set()
@@ -88,10 +59,11 @@ class Users:
             self._empty.set()
 
     def check_room(self) -> None:
-        """Raises TunnelRefused when there are as many tunnels as there may be; the one that asks counts already."""
-        if self.metrics.open_tunnels + self.metrics.opening_tunnels > self.settings.max_tunnels:
+        """Raises Refused when there are as many tunnels as there may be; the one that asks counts already."""
+        tunnels = self.observer.tunnels
+        if len(tunnels) + tunnels.opening > self.settings.max_tunnels:
             text = f"{self.settings.max_tunnels} tunnels are open or being opened, the limit (MAX_TUNNELS)"
-            raise TunnelRefused(Status.RESOURCE_EXHAUSTED, Refusal(503, text, "connection_limit_reached"))
+            raise Refused(Failure(FailureKind.LIMIT, text))
 
     async def drain(self, seconds: float) -> int:
         """Lets tunnels end for so long, then ends them; gives the number of those that were cut."""

@@ -1,0 +1,156 @@
+"""What every front has in common: the outcomes that its bytes lead to, and the orders that it gets. [pure]
+
+A front is what the user's program speaks, from the first byte to the tunnel: bytes in, outcomes out. Some protocols
+hand their connection over to the tunnel (CONNECT, SOCKS): then the front is done. Others go on, and rewrite what passes
+(plain HTTP): their TunnelWanted carries an Exchange, which stands between the user and the tunnel for one request, and
+after it the front reads the next request.
+
+    front = sniffed(...)
+    outcome = front.receive_data(data)      NEED_MORE: come again with more bytes
+                                            Reply: send it, then call receive_data(b"") for the next outcome
+                                            Credentials: check them, send authenticated(accepted), go on
+                                            TunnelWanted: open a tunnel, send granted() or refused(failure)
+                                            PageRequest: answer it
+                                            Failure: send refused(failure)
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pog.errors import Failure
+
+if TYPE_CHECKING:
+    from pog.net.address import Destination
+
+
+class NeedMore(enum.Enum):
+    """What has arrived says nothing yet."""
+
+    NEED_MORE = "need more"
+
+
+NEED_MORE = NeedMore.NEED_MORE
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The user is to be sent this before it says more."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The user presented credentials before its request. `authorization` is as in HTTP's Authorization field (RFC
+    7617): the one form in which credentials are checked."""
+
+    authorization: str
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelWanted:
+    """The user wants a tunnel to `destination`.
+
+    `authorization`: credentials that came with the request. `early`: what the user sent behind the request, to be sent
+    up the tunnel as it is; with an `exchange` it is the front's, and empty here.
+    """
+
+    destination: Destination
+    authorization: str | None = None
+    early: bytes = b""
+    exchange: Exchange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Something else than a tunnel: one of our own pages; header names are in lower case."""
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    http_version: str
+
+    def values(self, name: str) -> str:
+        """The value of a list field, its lines joined as by RFC 9110 5.3; `name` in lower case."""
+        return ",".join(value for key, value in self.headers if key == name)
+
+
+Outcome = NeedMore | Reply | Credentials | TunnelWanted | PageRequest | Failure
+
+
+class Exchange(Protocol):
+    """One request and its answer through a tunnel, rewritten on the way. Nothing is collected: bytes in, bytes out.
+
+    It begins when the tunnel is open, and is complete when both directions of this request are.
+    """
+
+    def start(self) -> bytes:
+        """What goes up first: the rewritten head, and what of the content has arrived with it."""
+
+    def user_data(self, data: bytes) -> bytes:
+        """The user sent more: what goes up. What belongs to the next request stays with the front."""
+
+    def user_eof(self) -> bytes:
+        """The user will send no more: what still goes up. Raises Refused when the request was cut short."""
+
+    def tunnel_data(self, data: bytes) -> bytes:
+        """The destination sent something: what goes down. Raises Refused for an answer that may not be passed on."""
+
+    def tunnel_eof(self) -> bytes:
+        """The destination will send no more: what still goes down. Raises Refused when the answer was cut short."""
+
+    @property
+    def request_complete(self) -> bool:
+        """Whether the whole request has gone up; until then the user is read."""
+
+    @property
+    def answer_begun(self) -> bool:
+        """Whether the user has been sent something, so that an error can no longer be told."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether request and answer are both through."""
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the request may be sent again on another tunnel: nothing of an answer came, it is idempotent (RFC
+        9110 9.2.2), and `start` still gives all of it."""
+
+    @property
+    def tunnel_reusable(self) -> bool:
+        """After `complete`: whether another request to the same destination may follow on this tunnel."""
+
+    @property
+    def passes_through(self) -> bool:
+        """After `complete`: whether from here on both directions are the tunnel's own, unchanged (Upgrade)."""
+
+
+class Front(Protocol):
+    """One connection of a user's program, as its protocol sees it."""
+
+    @property
+    def name(self) -> str:
+        """The protocol, in logs and rules: "http", "socks5"."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether a request has begun to arrive, and is not complete."""
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow on this connection: after an exchange, or after a refusal."""
+
+    def receive_data(self, data: bytes) -> Outcome:
+        """The next outcome. After any but NEED_MORE it is to be called again, with b"" or with more bytes."""
+
+    def authenticated(self, accepted: bool) -> bytes:
+        """After Credentials: what the user is sent."""
+
+    def granted(self) -> bytes:
+        """After TunnelWanted: the tunnel is open; what the user is sent."""
+
+    def refused(self, failure: Failure) -> bytes:
+        """There is no tunnel, or the request was bad; what the user is sent."""
