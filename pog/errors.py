@@ -49,6 +49,9 @@ class FailureKind(enum.Enum):
     TIMEOUT = "timeout"
     # All that a server of another make says.
     FAILED = "failed"
+    # The destination, as an origin of plain HTTP.
+    NO_ANSWER = "no_answer"
+    BAD_ANSWER = "bad_answer"
     # The exit, or the way to it.
     EXIT_UNAVAILABLE = "exit_unavailable"
     EXIT_CREDENTIALS = "exit_credentials"
@@ -156,6 +159,17 @@ WORDINGS = {
     ),
     FailureKind.FAILED: Wording(
         Blame.DESTINATION, Status.UNAVAILABLE, 502, "destination_unavailable", SOCKS5_HOST_UNREACHABLE
+    ),
+    # Of plain HTTP, where the answer itself passes through our hands.
+    FailureKind.NO_ANSWER: Wording(
+        Blame.DESTINATION,
+        Status.UNAVAILABLE,
+        502,
+        "connection_terminated",
+        summary="closed the connection before it answered",
+    ),
+    FailureKind.BAD_ANSWER: Wording(
+        Blame.DESTINATION, Status.UNAVAILABLE, 502, "http_protocol_error", summary="sent a malformed answer"
     ),
     # The Go original's client answers 503 for these two statuses of its server and 500 for any other.
     FailureKind.EXIT_UNAVAILABLE: Wording(

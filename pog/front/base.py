@@ -96,7 +96,7 @@ class Exchange(Protocol):
     def user_eof(self) -> bytes:
         """The user will send no more: what still goes up. Raises Refused when the request was cut short."""
 
-    def tunnel_data(self, data: bytes) -> bytes:
+    def tunnel_data(self, data: bytes | memoryview) -> bytes | memoryview:
         """The destination sent something: what goes down. Raises Refused for an answer that may not be passed on."""
 
     def tunnel_eof(self) -> bytes:
@@ -105,6 +105,10 @@ class Exchange(Protocol):
     @property
     def request_complete(self) -> bool:
         """Whether the whole request has gone up; until then the user is read."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have arrived behind the request: the front's, once the exchange is complete."""
 
     @property
     def answer_begun(self) -> bool:
@@ -125,7 +129,8 @@ class Exchange(Protocol):
 
     @property
     def passes_through(self) -> bool:
-        """After `complete`: whether from here on both directions are the tunnel's own, unchanged (Upgrade)."""
+        """After `complete`: whether from here on both directions are the tunnel's own, unchanged (Upgrade). What has
+        arrived behind the request is the tunnel's then: user_data(b"") gives it."""
 
 
 class Front(Protocol):
