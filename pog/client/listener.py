@@ -13,7 +13,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from pog.net.address import Address
-from pog.net.keepalive import keep_alive
 from pog.net.listen import BACKLOG, listening_sockets
 
 if TYPE_CHECKING:
@@ -37,8 +36,6 @@ class Listener:
     async def listen(self, address: Address) -> list[Address]:
         """Starts to accept; gives the addresses of all its sockets. Raises OSError."""
         self._sockets = listening_sockets(address)
-        for sock in self._sockets:
-            keep_alive(sock)
         await self._open()
         return [Address(*sock.getsockname()[:2]) for sock in self._sockets]
 

@@ -4,7 +4,7 @@
     localhost:8080                  every address of the name; Go takes one of them
     127.0.0.1:8080                  this address
 
-All sockets of one setting have one port, also where the kernel is to choose it.
+All sockets of one setting have one port, also where the kernel is to choose it. What they accept has TCP keepalive.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import socket
 import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
+
+from pog.net.keepalive import keep_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +110,7 @@ def _open_all(address: Address, places: list[_Place]) -> list[socket.socket]:
 def _open(place: _Place, port: int) -> socket.socket:
     name = (place.address[0], port, *place.address[2:])
     sock = socket.create_server(name, family=place.family, backlog=BACKLOG, dualstack_ipv6=place.both)
+    keep_alive(sock)
     sock.setblocking(False)
     return sock
 
@@ -160,6 +163,7 @@ def _shared(place: _Place) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not place.both)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        keep_alive(sock)
         sock.bind(place.address)
     except BaseException:
         sock.close()

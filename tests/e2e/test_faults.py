@@ -21,7 +21,7 @@ from tests.helpers.origin import (
     unused_port,
 )
 from tests.helpers.user import Answer, connect
-from tests.helpers.watch import eventually
+from tests.helpers.watch import children, connections, eventually
 
 # «At once», with room for a busy machine.
 AT_ONCE = 1.0
@@ -180,6 +180,26 @@ def check_started(end: pog.End, expected: int) -> None:
 
 def check_completed(end: pog.End, expected: int) -> None:
     assert rpcs(end, "completed") == expected
+
+
+@pytest.mark.parametrize("server_args", [(), ("--workers", "2")])
+def test_every_leg_asks_after_a_peer_that_is_silent(origins: Origins, server_args: tuple[str, ...]) -> None:
+    """A machine that is gone says nothing: only a timer tells. Beside a tunnel's: HTTP/1.1 to the server."""
+    origin = origins.start(echo)
+    server = pog.server({}, *server_args)
+    with server.program:
+        client = pog.client(server.host_port)
+        with client.program, opened(client, origin) as tunnel, socket.create_connection(server.address) as stranger:
+            user, other = tunnel.sock.getsockname()[1], stranger.getsockname()[1]
+            pids = [server.pid, *children(server.pid), client.pid]
+
+            def check() -> None:
+                found = [connection for pid in pids for connection in connections(pid)]
+                assert len(found) == 5  # the one between client and server has two ends here
+                assert {user, other, origin.port, server.address[1]} < {there for _, there, _ in found}
+                assert all(timer for _, _, timer in found), found
+
+            eventually(check)
 
 
 def test_the_client_is_killed(own: Pair, origins: Origins) -> None:

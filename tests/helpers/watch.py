@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# In /proc/net/tcp.
+_ESTABLISHED = "01"
+_KEEPALIVE = "02:"
+
 
 def eventually(check: Callable[[], T], seconds: float = 5.0) -> T:
     """Repeats `check` until it raises no AssertionError; another process offers no event to wait for."""
@@ -57,6 +61,31 @@ class Peak:
         with open(f"/proc/{self._pid}/status") as status:
             peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
         return peak * 1024 - self._before
+
+
+def connections(pid: int) -> list[tuple[int, int, bool]]:
+    """The process's open connections of TCP over IPv4: own port, peer's port, and whether a keepalive timer runs.
+
+    Such a connection has to be at rest: the kernel shows one timer of it (proc(5), net/tcp), and that of a segment that
+    is not acknowledged yet comes first.
+    """
+    links = [_link(pid, number) for number in os.listdir(f"/proc/{pid}/fd")]
+    inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
+    found = []
+    with open(f"/proc/{pid}/net/tcp") as table:
+        for line in table.readlines()[1:]:
+            fields = line.split()
+            if fields[3] == _ESTABLISHED and fields[9] in inodes:
+                here, there = (int(fields[at].partition(":")[2], 16) for at in (1, 2))
+                found.append((here, there, fields[5].startswith(_KEEPALIVE)))
+    return found
+
+
+def _link(pid: int, number: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{number}")
+    except FileNotFoundError:
+        return ""
 
 
 def children(pid: int) -> list[int]:
