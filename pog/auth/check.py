@@ -18,7 +18,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import bcrypt
 
@@ -28,9 +28,9 @@ from pog.tunnel.request import ANONYMOUS, User
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from pog.config.auth_items import AuthItem
-    from pog.observe.metrics import Metrics
 
 # A user of 72 bytes of password and several times that of name; more is no login.
 LONGEST_HEADER = 1024
@@ -60,16 +60,26 @@ def dummy_hash(cost: int) -> bytes:
     return b"$2b$%02d$" % cost + b"." * 53
 
 
+class Counts(Protocol):
+    """What is counted of credentials."""
+
+    def auth_expiry(self, prefix: str, earliest: datetime) -> None:
+        """The first item of these variables to expire does so then."""
+
+    def auth_failed(self) -> None:
+        """Credentials were refused."""
+
+
 class Authenticator:
     """Who may pass. Without items everybody may, as the user "anonymous"."""
 
     def __init__(
-        self, items: Sequence[AuthItem], prefix: str, metrics: Metrics, *, now: Callable[[], float] = time.time
+        self, items: Sequence[AuthItem], prefix: str, counts: Counts, *, now: Callable[[], float] = time.time
     ) -> None:
         """`prefix` is the one of the variables that hold the items; it names them in the metrics."""
         self._now = now
         self._prefix = prefix
-        self._metrics = metrics
+        self._counts = counts
         self._key = os.urandom(32)
         self._pool: ThreadPoolExecutor | None = None
         self.replace(items)
@@ -82,7 +92,7 @@ class Authenticator:
         self._remembered: dict[bytes, tuple[User, float]] = {}
         self._running: dict[bytes, asyncio.Future[User | None]] = {}
         if items:
-            self._metrics.auth_expiry(self._prefix, min(item.expires for item in items))
+            self._counts.auth_expiry(self._prefix, min(item.expires for item in items))
 
     @property
     def is_open(self) -> bool:
@@ -111,7 +121,7 @@ class Authenticator:
         if self._items is not items:
             return await self.check(authorization)
         if passed is None:
-            self._metrics.auth_failures.inc()
+            self._counts.auth_failed()
             raise AuthError
         return passed
 

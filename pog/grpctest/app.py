@@ -10,7 +10,7 @@ from pog.server.dispatch import Calls, Served, lifespan, nothing_here
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from pog.grpctest.servers import Mapping
+    from pog.grpctest.mapping import Mapping
 
 
 class ServiceApp(Served):

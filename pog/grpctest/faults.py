@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from grpclib.exceptions import GRPCError
+    from collections.abc import Callable
 
-    from pog.grpctest.link import Link
+    from grpclib.exceptions import GRPCError
 
 # RFC 9113 section 7.
 _NO_ERROR = 0
+
+
+class Connection(Protocol):
+    """A connection that faults can happen to."""
+
+    def soon(self, action: Callable[..., None], *arguments: object) -> None:
+        """Does it now, or in the loop's thread where this is another one."""
+
+    def go_away(self, code: int, last_stream: int | None) -> None:
+        """Sends GOAWAY to the client."""
+
+    def reset(self) -> None:
+        """Resets both ends."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -41,7 +54,7 @@ class Faults:
     connections: int = field(default=0, init=False)
     """Connections that clients have made so far."""
 
-    _links: set[Link] = field(default_factory=set, init=False, repr=False)
+    _links: set[Connection] = field(default_factory=set, init=False, repr=False)
     _waiters: list[asyncio.Future[None]] = field(default_factory=list, init=False, repr=False)
 
     def go_away(self, code: int = _NO_ERROR, *, last_stream: int | None = None) -> None:
@@ -64,7 +77,7 @@ class Faults:
             self._waiters.append(waiter)
             await waiter
 
-    def _connected(self, link: Link) -> None:
+    def _connected(self, link: Connection) -> None:
         self.connections += 1
         self._links.add(link)
         waiters, self._waiters = self._waiters, []

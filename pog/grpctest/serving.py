@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from pog.grpctest.channel import WatchedChannel
 from pog.grpctest.front import END, LOOPBACK, Links
 from pog.grpctest.leftovers import LeftRunning, Live, describe, of_services, owned_context, owned_tasks
+from pog.grpctest.mapping import Mapping
 from pog.grpctest.memory import NOWHERE, join
-from pog.grpctest.servers import AppServer, GrpclibServer, Mapping
+from pog.grpctest.servers import AppServer, GrpclibServer
 from pog.grpctest.tls import throw_away
 from pog.grpctest.transports import MissingExtra, Transport
 from pog.net.address import Address

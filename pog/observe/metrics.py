@@ -101,7 +101,7 @@ class Metrics:
             "first_byte_duration_seconds",
             "Time from the user's first byte, or the opening when the destination speaks first, to the answer's first.",
         )
-        self.auth_failures = maker.count("auth_failures_total", "Credentials refused.")
+        self._auth_failures = maker.count("auth_failures_total", "Credentials refused.")
         self.log_dropped = maker.count(
             "log_records_dropped_total", "Records of the access log that nobody took in time."
         )
@@ -182,6 +182,9 @@ class Metrics:
 
     def auth_expiry(self, prefix: str, earliest: datetime) -> None:
         self._auth_expiry.labels(prefix).set(int(earliest.timestamp()))
+
+    def auth_failed(self) -> None:
+        self._auth_failures.inc()
 
     def mux_errors(self, name: str) -> None:
         """`name` is one of the original's: GET, not_2XX, copy, and ok."""
