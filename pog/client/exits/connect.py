@@ -74,27 +74,27 @@ def _server_name(authority: str) -> str:
     return host.partition("%")[0].removesuffix(".")
 
 
-class Watch(Protocol):
-    """Is told what happens to a connection later on."""
+class Owner(Protocol):
+    """Gets the later events of a connection."""
 
     def stream_ended(self) -> None:
         """There may be room for another stream."""
 
     def draining(self, session: Session) -> None:
-        """The server wants no more streams on it."""
+        """The server has sent GOAWAY."""
 
     def lost(self, session: Session, reason: str) -> None:
-        """It is gone."""
+        """The connection is closed."""
 
 
-async def connect(target: Target, watch: Watch, resolver: Resolver) -> Session:
+async def connect(target: Target, owner: Owner, resolver: Resolver) -> Session:
     """A connection whose server has sent its SETTINGS. Raises ExitUnavailable, whose text says what failed.
 
     Only the SETTINGS prove that the other side speaks HTTP/2, and they tell how many streams it takes.
     """
     try:
         async with asyncio.timeout(target.timeout):
-            return await _connect(target, watch, resolver)
+            return await _connect(target, owner, resolver)
     except ExitUnavailable:
         raise
     except TimeoutError:
@@ -104,13 +104,13 @@ async def connect(target: Target, watch: Watch, resolver: Resolver) -> Session:
         raise ExitUnavailable(" ".join(f"{type(error).__name__}: {error}".split())) from error
 
 
-async def _connect(target: Target, watch: Watch, resolver: Resolver) -> Session:
+async def _connect(target: Target, owner: Owner, resolver: Resolver) -> Session:
     if target.tls is not None:
         # A name that cannot be asked for fails here; in uvloop's handshake it would be a traceback in the log.
         target.tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=target.server_name)
     sock = await _dial(target, resolver)
     try:
-        return await _start_session(target, sock, watch)
+        return await _start_session(target, sock, owner)
     except BaseException:
         sock.close()
         raise
@@ -129,22 +129,22 @@ async def _dial(target: Target, resolver: Resolver) -> socket.socket:
         raise ExitUnavailable(strerror(error)) from None
 
 
-async def _start_session(target: Target, sock: socket.socket, watch: Watch) -> Session:
+async def _start_session(target: Target, sock: socket.socket, owner: Owner) -> Session:
     loop = asyncio.get_running_loop()
     settings_received: asyncio.Future[None] = loop.create_future()
 
     def room(session: Session) -> None:
         if not settings_received.done():
             settings_received.set_result(None)
-        watch.stream_ended()
+        owner.stream_ended()
 
     def session() -> Session:
         return Session(
             client=True,
             config=target.session,
             on_stream_end=room,
-            on_draining=watch.draining,
-            on_closed=watch.lost,
+            on_draining=owner.draining,
+            on_closed=owner.lost,
         )
 
     name = target.server_name if target.tls is not None else None

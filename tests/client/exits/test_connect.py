@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tests.helpers.tls import Authority
 
 
-class Unwatched:
-    """The test itself looks at the connection."""
+class NoOwner:
+    """The test looks at the connection itself."""
 
     def stream_ended(self) -> None:
         pass
@@ -34,7 +34,7 @@ class Unwatched:
 
 
 async def dial(target: Target) -> Session:
-    return await connect(target, Unwatched(), Resolver())
+    return await connect(target, NoOwner(), Resolver())
 
 
 def target(server_addr: Address, **changes: object) -> Target:

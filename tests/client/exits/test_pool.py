@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from pog.client.exits import pool as pool_module
-from pog.client.exits.backoff import Backoff
+from pog.client.exits import connections
 from pog.client.exits.pool import Limits, Pool
+from pog.client.exits.redial import Backoff
 from pog.errors import ExitUnavailable
 from tests.client.support import SECONDS
 
@@ -79,7 +79,7 @@ def waiting_gauge() -> Gauge:
 
 
 def quick(wait: float = SECONDS, age: float = 0, waiters: int = 1000) -> Limits:
-    return Limits(wait, age, Backoff(base=0.01, maximum=0.02), hurry=0.01, waiters=waiters)
+    return Limits(wait, age, Backoff(base=0.01, maximum=0.02), urgent_interval=0.01, waiting=waiters)
 
 
 def make(dials: Dials, limits: Limits | None = None, waiting: Gauge | None = None) -> Pool[FakeSession]:
@@ -120,7 +120,7 @@ async def test_an_unforeseen_exception_is_a_failed_dial(error: Exception, caplog
     """It backs off as after any other, and is one line in the log."""
 
     dials = Dials()
-    pool = make(dials, Limits(0.01, 0, Backoff(base=1000, maximum=1000), hurry=1000))
+    pool = make(dials, Limits(0.01, 0, Backoff(base=1000, maximum=1000), urgent_interval=1000))
     (await dials.next()).set_exception(error)
     await turns()
     assert dials.count == 1
@@ -134,7 +134,7 @@ async def test_an_unforeseen_exception_is_a_failed_dial(error: Exception, caplog
 
 async def test_a_dial_that_is_cancelled_from_within_is_a_failed_dial() -> None:
     dials = Dials()
-    pool = make(dials, Limits(0.01, 0, Backoff(base=1000, maximum=1000), hurry=1000))
+    pool = make(dials, Limits(0.01, 0, Backoff(base=1000, maximum=1000), urgent_interval=1000))
     (await dials.next()).cancel()
     await turns()
     assert dials.count == 1
@@ -157,7 +157,7 @@ async def test_a_request_waits_for_the_connection_and_gets_the_reason_when_none_
 
 async def test_a_waiting_request_does_not_wait_for_a_long_back_off() -> None:
     dials = Dials()
-    pool = make(dials, Limits(SECONDS, 0, Backoff(base=3600, maximum=3600), hurry=0.01))
+    pool = make(dials, Limits(SECONDS, 0, Backoff(base=3600, maximum=3600), urgent_interval=0.01))
     await dials.fail()
     request = asyncio.create_task(pool.acquire())
     await dials.fail()
@@ -236,7 +236,7 @@ async def test_no_connection_gets_more_streams_than_our_own_limit() -> None:
     dials = Dials()
     pool = make(dials)
     first = await dials.connect(limit=2**31)
-    first.active = pool_module.STREAMS_PER_CONNECTION
+    first.active = connections.STREAMS_PER_CONNECTION
     request = asyncio.create_task(pool.acquire())
     second = await dials.connect()
     assert await request is second
@@ -277,7 +277,7 @@ async def test_an_old_connection_serves_until_its_successor_is_there() -> None:
 
 async def test_a_server_that_ends_connections_at_once_is_not_dialled_in_a_loop() -> None:
     dials = Dials()
-    pool = make(dials, Limits(SECONDS, 0, Backoff(base=3600, maximum=3600), hurry=3600))
+    pool = make(dials, Limits(SECONDS, 0, Backoff(base=3600, maximum=3600), urgent_interval=3600))
     session = await dials.connect()
     pool.lost(session, "closed by the peer")
     await turns()
@@ -289,7 +289,7 @@ async def test_a_server_that_retires_connections_at_once_is_not_dialled_in_a_loo
     """The first time it may be a restart, and the next dial reaches the successor."""
 
     dials = Dials()
-    pool = make(dials, Limits(SECONDS, 0, Backoff(base=1000, maximum=1000), hurry=0.01))
+    pool = make(dials, Limits(SECONDS, 0, Backoff(base=1000, maximum=1000), urgent_interval=0.01))
     for expected in (2, 2):
         session = await dials.connect()
         session.draining = True
@@ -304,7 +304,7 @@ async def test_a_server_that_retires_connections_at_once_is_not_dialled_in_a_loo
 
 async def test_a_connection_without_room_from_the_beginning_counts_as_a_failed_dial() -> None:
     dials = Dials()
-    pool = make(dials, Limits(0.01, 0, Backoff(base=1000, maximum=1000), hurry=1000))
+    pool = make(dials, Limits(0.01, 0, Backoff(base=1000, maximum=1000), urgent_interval=1000))
     session = await dials.connect(limit=0)
     assert session.aborted
     assert dials.count == 1
@@ -327,7 +327,7 @@ async def test_a_connection_that_refused_is_avoided_when_there_is_another() -> N
 
 
 async def test_what_a_burst_left_over_is_closed_when_nobody_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "_LOOK_INTERVAL", 0.01)
+    monkeypatch.setattr(connections, "IDLE_CHECK_INTERVAL", 0.01)
 
     dials = Dials()
     pool = make(dials)
