@@ -7,7 +7,7 @@ handler    one of them, from its first byte until the relay takes over
 exit       one server as the client sees it: tunnels through it, and its pages
 opening    one tunnel on its way: which connection, and once more when nothing came back
 call       the gRPC call of a tunnel until the server's answer
-pool       the connections to one exit: runs what connections (which one next, how many) and redial (when) decide
+pool       the connections to one exit: runs what picker (which one next, how many) and redial (when) decide
 connect    opens one of them: addresses, TLS (tls), SETTINGS
 pages      what the client's own port shows to a browser or a Prometheus
 probe      asks a server for its health and its stacks

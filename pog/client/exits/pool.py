@@ -1,4 +1,4 @@
-"""The connections to one server, kept open: runs the dials, the timers and the waiting around what connections.py and
+"""The connections to one server, kept open: runs the dials, the timers and the waiting around what picker.py and
 redial.py decide.
 
 Everything that happens ends in `_update`, which is one synchronous step: it asks for all decisions at once and carries
@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic
 
-from pog.client.exits.connections import Connections, Request, S
+from pog.client.exits.picker import Picker, Request, S
 from pog.client.exits.redial import Backoff, Redial
 from pog.errors import ExitUnavailable
 
@@ -50,7 +50,7 @@ class Pool(Generic[S]):
         self._limits = limits
         self._waiting = waiting
         self._redial = Redial(limits.backoff, limits.urgent_interval)
-        self._connections: Connections[S] = Connections(self._redial, limits.age)
+        self._picker: Picker[S] = Picker(self._redial, limits.age)
         self._dials: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._again_at: float | None = None  # what the timer is set to
@@ -67,9 +67,9 @@ class Pool(Generic[S]):
         self._reason = "the client is shutting down"
         if self._timer is not None:
             self._timer.cancel()
-        for session in self._connections.clear():
+        for session in self._picker.clear():
             session.abort(self._reason)
-        for request in [*self._connections.waiting]:
+        for request in [*self._picker.waiting]:
             request.wake()
         for task in self._dials:
             task.cancel()
@@ -79,8 +79,8 @@ class Pool(Generic[S]):
 
     def pick(self, avoid: S | None = None) -> S | None:
         """As `acquire`, but None instead of a wait."""
-        session = self._connections.take(avoid)
-        if self._connections.scarce:
+        session = self._picker.take(avoid)
+        if self._picker.scarce:
             self._update()
         return session
 
@@ -94,7 +94,7 @@ class Pool(Generic[S]):
             return session
         if self._closed:
             raise ExitUnavailable(f"{self._name}: {self._reason}")
-        waiting = len(self._connections.waiting)
+        waiting = len(self._picker.waiting)
         if waiting >= self._limits.waiting:
             raise ExitUnavailable(f"{self._name}: {waiting} requests wait already: {self._reason}")
         self._waiting.inc()
@@ -110,39 +110,39 @@ class Pool(Generic[S]):
     async def _wait(self, avoid: S | None) -> S:
         woken = asyncio.Event()
         request: Request[S] = Request(woken.set, avoid)
-        self._connections.waiting.append(request)
+        self._picker.waiting.append(request)
         try:
             while True:
                 self._update()
                 await woken.wait()
                 if self._closed:
                     raise ExitUnavailable(f"{self._name}: {self._reason}")
-                session = self._connections.claim(request)
+                session = self._picker.claim(request)
                 if session is not None:
                     return session
                 # The connection ended in between: back to the head of the queue.
                 woken.clear()
-                self._connections.waiting.appendleft(request)
+                self._picker.waiting.appendleft(request)
         finally:
-            if self._connections.release(request) is not None:
+            if self._picker.release(request) is not None:
                 self._update()
 
     # For those who own connections.
 
     def stream_ended(self) -> None:
         """To be called when a stream has ended: another may be opened."""
-        if self._connections.waiting:
+        if self._picker.waiting:
             self._update()
 
     def draining(self, session: S) -> None:
         """To be called when the peer wants to end a connection."""
         log.info("exit %s: the server retires a connection, %d streams go on", self._name, session.active)
-        self._connections.going_away(session, self._loop.time())
+        self._picker.going_away(session, self._loop.time())
         self._update()
 
     def lost(self, session: S, reason: str) -> None:
         """To be called once when a connection is gone."""
-        if self._connections.lost(session, self._loop.time()):
+        if self._picker.lost(session, self._loop.time()):
             self._reason = reason
             log.warning("exit %s: connection lost: %s", self._name, reason)
         self._update()
@@ -153,7 +153,7 @@ class Pool(Generic[S]):
         """Decides and carries out what follows from all that has happened."""
         if self._closed:
             return
-        step = self._connections.step(self._loop.time(), len(self._dials))
+        step = self._picker.step(self._loop.time(), len(self._dials))
         # First, for what follows may report something, which ends in a step of its own.
         self._call_again(step.again_at)
         for request in step.granted:
@@ -205,7 +205,7 @@ class Pool(Generic[S]):
             session.abort("it takes no streams")
             self._dial_failed("the server takes no streams")
         else:
-            self._connections.opened(session, self._loop.time())
+            self._picker.opened(session, self._loop.time())
             self._update()
 
     def _dial_failed(self, reason: str) -> None:

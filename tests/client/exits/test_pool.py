@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from pog.client.exits import connections
+from pog.client.exits import picker
 from pog.client.exits.pool import Limits, Pool
 from pog.client.exits.redial import Backoff
 from pog.errors import ExitUnavailable
@@ -236,7 +236,7 @@ async def test_no_connection_gets_more_streams_than_our_own_limit() -> None:
     dials = Dials()
     pool = make(dials)
     first = await dials.connect(limit=2**31)
-    first.active = connections.STREAMS_PER_CONNECTION
+    first.active = picker.STREAMS_PER_CONNECTION
     request = asyncio.create_task(pool.acquire())
     second = await dials.connect()
     assert await request is second
@@ -327,7 +327,7 @@ async def test_a_connection_that_refused_is_avoided_when_there_is_another() -> N
 
 
 async def test_what_a_burst_left_over_is_closed_when_nobody_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "IDLE_CHECK_INTERVAL", 0.01)
+    monkeypatch.setattr(picker, "IDLE_CHECK_INTERVAL", 0.01)
 
     dials = Dials()
     pool = make(dials)

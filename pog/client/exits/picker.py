@@ -33,7 +33,7 @@ _MAX_DIALS_AT_ONCE = 8
 _MAX_CONNECTIONS = 200
 # A connection that had no stream at two checks in a row is one too many. Seconds.
 IDLE_CHECK_INTERVAL = 30.0
-# Connections retire at 90 to 100 % of their age, so that those of one burst do not retire together.
+# Picker retire at 90 to 100 % of their age, so that those of one burst do not retire together.
 _AGE_SPREAD = 0.1
 
 
@@ -63,7 +63,7 @@ S = TypeVar("S", bound=Session)
 
 
 @dataclass(slots=True, eq=False)
-class Connection(Generic[S]):
+class PooledConnection(Generic[S]):
     """One open connection. `reserved` streams are promised to requests that have not opened them yet."""
 
     session: S
@@ -89,7 +89,7 @@ class Request(Generic[S]):
 
     wake: Callable[[], None]
     avoid: S | None = None
-    granted: Connection[S] | None = None
+    granted: PooledConnection[S] | None = None
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ class Step(Generic[S]):
     again_at: float | None = None
 
 
-class Connections(Generic[S]):
+class Picker(Generic[S]):
     """All connections to one server, and the requests that wait for one. Times are those of one monotonic clock, in
     seconds. `age` is how long a connection is used for new streams; 0 is for ever."""
 
@@ -113,7 +113,7 @@ class Connections(Generic[S]):
         self._redial = redial
         self._age = age
         self._rng = rng or random.Random()
-        self._connections: list[Connection[S]] = []
+        self._connections: list[PooledConnection[S]] = []
         self._streams_per_connection = STREAMS_PER_CONNECTION
         self._reserve = 0  # with no more free streams than this it is time for another connection
         self._idle_check_at = 0.0
@@ -127,7 +127,7 @@ class Connections(Generic[S]):
         """A dial has succeeded."""
         self._redial.opened()
         age = self._age * (1 - _AGE_SPREAD * self._rng.random()) if self._age > 0 else math.inf
-        connection = Connection(session, now, now + age)
+        connection = PooledConnection(session, now, now + age)
         self._connections.append(connection)
         self._streams_per_connection = max(1, connection.free)
         self._reserve = int(self._streams_per_connection * _RESERVE)
@@ -174,7 +174,7 @@ class Connections(Generic[S]):
             return None
         return connection.session
 
-    def release(self, request: Request[S]) -> Connection[S] | None:
+    def release(self, request: Request[S]) -> PooledConnection[S] | None:
         """The request does not wait any more; what was granted is free for others."""
         connection, request.granted = request.granted, None
         if connection is not None:
@@ -183,9 +183,9 @@ class Connections(Generic[S]):
             self.waiting.remove(request)
         return connection
 
-    def _best(self, avoid: S | None) -> Connection[S] | None:
+    def _best(self, avoid: S | None) -> PooledConnection[S] | None:
         """A pass over all connections: the best one, and whether free streams are scarce."""
-        best: Connection[S] | None = None
+        best: PooledConnection[S] | None = None
         best_rank = (True, True, 0)
         total = 0
         for connection in self._connections:
@@ -220,7 +220,7 @@ class Connections(Generic[S]):
         return step
 
     @property
-    def _fresh(self) -> list[Connection[S]]:
+    def _fresh(self) -> list[PooledConnection[S]]:
         """Those that new streams should go to."""
         return [each for each in self._connections if not each.old and not each.session.draining]
 

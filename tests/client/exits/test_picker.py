@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pog.client.exits.connections import IDLE_CHECK_INTERVAL, STREAMS_PER_CONNECTION, Connections, Request, Step
+from pog.client.exits.picker import IDLE_CHECK_INTERVAL, STREAMS_PER_CONNECTION, Picker, Request, Step
 from pog.client.exits.redial import Backoff, Redial
 
 AGE = 1000.0
@@ -46,10 +46,10 @@ class World:
 
     def __post_init__(self) -> None:
         self.redial = Redial(Backoff(random=random.Random(1)), URGENT_INTERVAL)
-        self.connections: Connections[FakeSession] = Connections(self.redial, self.age, random.Random(1))
+        self.picker: Picker[FakeSession] = Picker(self.redial, self.age, random.Random(1))
 
     def step(self) -> Step[FakeSession]:
-        step = self.connections.step(self.now, self.dialling)
+        step = self.picker.step(self.now, self.dialling)
         self.dialling += step.dials
         self.granted += step.granted
         self.again_at = step.again_at
@@ -61,7 +61,7 @@ class World:
         """A dial succeeds."""
         session = FakeSession(limit)
         self.dialling -= 1
-        self.connections.opened(session, self.now)
+        self.picker.opened(session, self.now)
         self.step()
         return session
 
@@ -71,7 +71,7 @@ class World:
 
     def request(self, avoid: FakeSession | None = None) -> Request[FakeSession]:
         request = Request(lambda: None, avoid)
-        self.connections.waiting.append(request)
+        self.picker.waiting.append(request)
         self.step()
         return request
 
@@ -90,13 +90,13 @@ def test_a_stream_goes_to_the_connection_with_the_fewest() -> None:
     world = World()
     first = world.connected()
     first.active = 95
-    assert world.connections.take() is first
-    assert world.connections.scarce
+    assert world.picker.take() is first
+    assert world.picker.scarce
     second = world.connected()
-    assert world.connections.take() is second
-    assert not world.connections.scarce
+    assert world.picker.take() is second
+    assert not world.picker.scarce
     second.active = 96
-    assert world.connections.take() is first
+    assert world.picker.take() is first
 
 
 def test_what_is_promised_is_given_to_nobody_else() -> None:
@@ -107,10 +107,10 @@ def test_what_is_promised_is_given_to_nobody_else() -> None:
     only.active = 1
     world.step()
     assert (first.granted, second.granted) == (world.granted[0].granted, None)
-    assert world.connections.take() is None
-    world.connections.release(first)
+    assert world.picker.take() is None
+    world.picker.release(first)
     world.step()
-    assert world.connections.claim(second) is only
+    assert world.picker.claim(second) is only
 
 
 def test_who_comes_later_does_not_overtake_those_who_wait() -> None:
@@ -119,9 +119,9 @@ def test_who_comes_later_does_not_overtake_those_who_wait() -> None:
     only.active = 1
     first = world.request()
     only.active = 0
-    assert world.connections.take() is None
+    assert world.picker.take() is None
     world.step()
-    assert world.connections.claim(first) is only
+    assert world.picker.claim(first) is only
 
 
 def test_a_grant_on_a_connection_that_ended_since_is_none() -> None:
@@ -133,26 +133,26 @@ def test_a_grant_on_a_connection_that_ended_since_is_none() -> None:
         if end == "draining":
             only.draining = True
         else:
-            world.connections.lost(only, world.now)
-        assert world.connections.claim(request) is None
+            world.picker.lost(only, world.now)
+        assert world.picker.claim(request) is None
 
 
 def test_the_one_that_refused_is_avoided_when_there_is_another() -> None:
     world = World()
     refused = world.connected()
-    assert world.connections.claim(world.request(avoid=refused)) is refused
+    assert world.picker.claim(world.request(avoid=refused)) is refused
     refused.active = 95
     other = world.connected()
     other.active = 97
-    assert world.connections.claim(world.request(avoid=refused)) is other
-    assert world.connections.claim(world.request()) is refused
+    assert world.picker.claim(world.request(avoid=refused)) is other
+    assert world.picker.claim(world.request()) is refused
 
 
 @pytest.mark.parametrize(("waiting", "dials"), [(1, 1), (89, 1), (90, 2), (250, 3), (5000, 8)])
 def test_a_burst_begins_as_many_dials_as_it_needs_but_not_more_than_8(waiting: int, dials: int) -> None:
     world = World()
     world.connected(limit=100).active = 100
-    world.connections.waiting.extend(Request(lambda: None) for _ in range(waiting))
+    world.picker.waiting.extend(Request(lambda: None) for _ in range(waiting))
     world.step()
     assert world.dialling == dials
 
@@ -160,7 +160,7 @@ def test_a_burst_begins_as_many_dials_as_it_needs_but_not_more_than_8(waiting: i
 def test_no_connection_gets_more_streams_than_our_own_limit() -> None:
     world = World()
     world.connected(limit=2**31).active = STREAMS_PER_CONNECTION
-    assert world.connections.take() is None
+    assert world.picker.take() is None
 
 
 def test_an_old_connection_serves_until_its_successor_is_there() -> None:
@@ -170,11 +170,11 @@ def test_an_old_connection_serves_until_its_successor_is_there() -> None:
     assert 0.9 * AGE <= world.again_at - world.now <= AGE
     assert world.later(world.again_at - world.now).dials == 1
     assert not first.draining
-    assert world.connections.take() is first
+    assert world.picker.take() is first
     second = world.connect()
     assert first.draining
-    assert world.connections.take() is second
-    assert not world.connections.lost(first, world.now), "its end is no loss"
+    assert world.picker.take() is second
+    assert not world.picker.lost(first, world.now), "its end is no loss"
     assert world.step().dials == 0
 
 
@@ -184,7 +184,7 @@ def test_connections_of_one_burst_do_not_retire_together() -> None:
     for _ in range(7):
         world.dialling += 1
         world.connect().active = 95
-    times = {connection.retires_at for connection in world.connections._connections}
+    times = {connection.retires_at for connection in world.picker._connections}
     assert len(times) == 8
     assert max(times) - min(times) > 0.01 * AGE
 
@@ -197,7 +197,7 @@ def test_what_a_burst_left_over_is_retired_at_the_second_check_without_a_stream(
     first.active = 0
     world.later(IDLE_CHECK_INTERVAL)
     assert not second.draining
-    assert world.connections.take() is first, "which does not save the other"
+    assert world.picker.take() is first, "which does not save the other"
     world.later(IDLE_CHECK_INTERVAL)
     assert second.draining
     for _ in range(3):
@@ -212,7 +212,7 @@ def test_a_connection_used_between_two_checks_stays() -> None:
     second = world.connected()
     for _ in range(4):
         world.later(IDLE_CHECK_INTERVAL)
-        assert world.connections.take() is second
+        assert world.picker.take() is second
     assert not second.draining
 
 
@@ -222,7 +222,7 @@ def test_a_server_that_retires_connections_at_once_is_dialled_again_once_and_the
     for delay in (0.0, 1.28):  # the second back-off, 1.6 s less a fifth
         session = world.connect()
         session.draining = True
-        world.connections.going_away(session, world.now)
+        world.picker.going_away(session, world.now)
         world.step()
         assert world.dialling == (1 if not delay else 0)
     assert world.again_at is not None
@@ -252,18 +252,18 @@ class AnyOrder(RuleBasedStateMachine):
 
     @property
     def open(self) -> list[FakeSession]:
-        return [connection.session for connection in self.world.connections._connections]
+        return [connection.session for connection in self.world.picker._connections]
 
     @rule()
     def request(self) -> None:
-        session = self.world.connections.take()
+        session = self.world.picker.take()
         if session is not None:
             session.active += 1
             assert session.active <= min(session.limit, STREAMS_PER_CONNECTION)
         else:
             request: Request[FakeSession] = Request(lambda: None)
             self.asked.append(request)
-            self.world.connections.waiting.append(request)
+            self.world.picker.waiting.append(request)
         self.step()
 
     @precondition(lambda self: self.world.granted)
@@ -272,7 +272,7 @@ class AnyOrder(RuleBasedStateMachine):
         request = data.draw(st.sampled_from(self.world.granted))
         self.world.granted.remove(request)
         self.asked.remove(request)
-        session = self.world.connections.claim(request)
+        session = self.world.picker.claim(request)
         if session is not None:
             session.active += 1
             assert session.active <= min(session.limit, STREAMS_PER_CONNECTION)
@@ -285,7 +285,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.asked.remove(request)
         if request in self.world.granted:
             self.world.granted.remove(request)
-        self.world.connections.release(request)
+        self.world.picker.release(request)
         self.step()
 
     @precondition(lambda self: any(session.active for session in self.open))
@@ -300,7 +300,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.failed = False
         self.world.dialling -= 1
         session = FakeSession(limit)
-        self.world.connections.opened(session, self.world.now)
+        self.world.picker.opened(session, self.world.now)
         self.step()
 
     @precondition(lambda self: self.world.dialling)
@@ -317,7 +317,7 @@ class AnyOrder(RuleBasedStateMachine):
         session = data.draw(st.sampled_from(self.open))
         if not session.draining:
             session.draining = True
-            self.world.connections.going_away(session, self.world.now)
+            self.world.picker.going_away(session, self.world.now)
             self.step()
 
     @precondition(lambda self: self.open)
@@ -325,7 +325,7 @@ class AnyOrder(RuleBasedStateMachine):
     def lose(self, data: st.DataObject) -> None:
         session = data.draw(st.sampled_from(self.open))
         session.draining = True
-        self.world.connections.lost(session, self.world.now)
+        self.world.picker.lost(session, self.world.now)
         self.step()
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 10.0, IDLE_CHECK_INTERVAL, 500.0]))
@@ -335,15 +335,15 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def no_promise_beyond_the_limits(self) -> None:
-        for connection in self.world.connections._connections:
+        for connection in self.world.picker._connections:
             limit = min(connection.session.limit, STREAMS_PER_CONNECTION)
             assert connection.session.active + connection.reserved <= limit
             assert connection.reserved == sum(request.granted is connection for request in self.world.granted)
 
     @invariant()
     def nobody_waits_while_a_stream_is_free(self) -> None:
-        if self.world.connections.waiting:
-            assert not any(connection.free for connection in self.world.connections._connections)
+        if self.world.picker.waiting:
+            assert not any(connection.free for connection in self.world.picker._connections)
 
     @invariant()
     def who_came_first_is_served_first(self) -> None:
@@ -355,7 +355,7 @@ class AnyOrder(RuleBasedStateMachine):
         fresh = any(not session.draining for session in self.open)
         if not fresh and not self.world.dialling:
             assert self.world.again_at is not None
-            most = URGENT_INTERVAL if self.world.connections.waiting else 20 * 1.2
+            most = URGENT_INTERVAL if self.world.picker.waiting else 20 * 1.2
             assert self.world.again_at - self.world.now <= most
         if self.world.again_at is not None:
             assert self.world.again_at > self.world.now
