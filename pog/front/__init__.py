@@ -1,1 +1,5 @@
-"""What the user's program speaks, as pure parsers: bytes in, values out. No socket, no await, no clock."""
+"""What the user's program speaks: bytes in, outcomes out. No socket, no await, no clock. [pure]
+
+base     what every front has in common: outcomes, orders, and the interface of an exchange
+http1    HTTP/1: CONNECT and our own pages
+"""

@@ -1,0 +1,12 @@
+"""Everything that is told to people and machines about what goes on, declared once.
+
+tunnels      what happens to a tunnel, passed on to the registry, the metrics and the access log
+accesslog    one record for each tunnel
+messages     what the programs say besides, on standard error
+jsonlog      both as JSON
+metrics      every metric
+counters     counts that cost little where they are made
+collectors   what is read off only when a page is asked for
+exposition   pages of metrics merged into one
+endings      who ended a tunnel, in the words of each program
+"""

@@ -1,0 +1,8 @@
+"""What a process needs of its system.
+
+run      runs a program on the event loop until a signal ends it
+stdio    standard streams that may be closed
+output   writes to them without waiting for who reads
+memory   settings of the allocator
+timers   the event loop's timers, for those who need one per tunnel
+"""

@@ -1,0 +1,11 @@
+"""The ways out of a client: each takes a TunnelRequest and gives a Tunnel or a Failure.
+
+grpc      one pog server: tunnels through it, and its pages
+attempt   one tunnel on its way through it: the gRPC call until the server's answer
+pool      the connections to it: carries out what picker and redial decide
+picker    which connection gets the next tunnel, and how many there should be [pure]
+redial    when to dial again [pure]
+connect   opens one of them: addresses, TLS, SETTINGS
+tls       what TLS with a server needs
+headers   the header fields of what is asked [pure]
+"""

@@ -1,0 +1,63 @@
+"""Options of commands, made from the settings table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pog.config.parsers import POSITIVE_SECONDS, parse_duration
+from pog.config.settings import table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pog.config.options import Setting
+    from pog.config.settings import CommonSettings
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+
+def rows(cls: type[CommonSettings], *left_out: str) -> list[Setting]:
+    """The settings of a command, but for the fields left out."""
+    return [each for name, row in table(cls) for each in row.spellings if name not in left_out]
+
+
+def takes(settings: list[Setting]) -> Callable[[F], F]:
+    """Gives a command the flags of these settings; those without a flag are named below its help."""
+
+    def decorate(command: F) -> F:
+        for each in reversed([row for row in settings if row.flag]):
+            command = option(each)(command)
+        return command
+
+    return decorate
+
+
+def option(row: Setting) -> Callable[[F], F]:
+    known = [row.env, "required" if row.is_required else row.shown_default and f"default {row.shown_default}"]
+    help = f"{row.help}  [{'; '.join(each for each in known if each)}]"
+    if row.is_switch:
+        return click.option(f"{row.flag}/{row.flag.replace('--', '--no-', 1)}", row.key, default=None, help=help)
+    return click.option(row.flag, row.key, metavar=row.kind.metavar, help=help)
+
+
+def only_variables(settings: list[Setting]) -> str:
+    """What has no flag, for the end of a command's help: secrets would show in the list of processes."""
+    lines = [f"  {row.env}  {row.kind.metavar}\n      {row.help}" for row in settings if not row.flag]
+    return "\b\nOnly as environment variables:\n" + "\n".join(lines)
+
+
+def duration(text: str) -> float:
+    """Seconds of a duration as Go writes it."""
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise click.BadParameter(f"must be a duration such as 100000h or 1h30m, not {text!r}") from None
+
+
+def seconds(text: str) -> float:
+    try:
+        return POSITIVE_SECONDS.parse(text)
+    except ValueError:
+        raise click.BadParameter(f"must be {POSITIVE_SECONDS.form}, not {text!r}") from None

@@ -1,0 +1,97 @@
+"""The commands that serve: `pog server`, `pog client`, and `pog up`, which is both."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from pog.cli.group import announce, remembered, says
+from pog.cli.options import only_variables, rows, takes
+from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, load
+from pog.net.address import Address
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Coroutine
+
+SERVER_ROWS = rows(ServerSettings)
+CLIENT_ROWS = rows(ClientSettings)
+# What `up` decides itself is left out.
+UP_SERVER_ROWS = rows(ServerSettings, "listen", "workers", "grpc_and_http_mux", "auth_file")
+UP_CLIENT_ROWS = rows(ClientSettings, "server_addr", "server_host", "insecure", "skip_verify")
+UP_ROWS = UP_CLIENT_ROWS + [row for row in UP_SERVER_ROWS if row not in UP_CLIENT_ROWS]
+
+
+@click.command(epilog=only_variables(SERVER_ROWS))
+@takes(SERVER_ROWS)
+def server(**flags: object) -> None:
+    """Serve tunnels: the end with the good address."""
+    settings = remembered(load(ServerSettings, os.environ, flags))
+    if settings.workers > 1:
+        from pog.cli.workers import run as run_workers
+
+        run_workers(settings, says("pog server on"))
+        return
+    from pog.server.serve import serve
+
+    run_logged(settings, lambda shutdown: serve(settings, shutdown=shutdown, started=says("pog server on")))
+
+
+@click.command(epilog=only_variables(CLIENT_ROWS))
+@takes(CLIENT_ROWS)
+def client(**flags: object) -> None:
+    """Be an HTTP proxy for programs here, and tunnel their connections to a server."""
+    settings = remembered(load(ClientSettings, os.environ, flags))
+    from pog.client.app import run as run_client
+
+    def started(addresses: list[Address]) -> None:
+        says("pog client on")(addresses)
+        warn_if_open(settings, addresses)
+
+    run_logged(settings, lambda shutdown: run_client(settings, shutdown=shutdown, started=started))
+
+
+@click.command(epilog=only_variables(UP_ROWS))
+@takes(UP_ROWS)
+def up(**flags: object) -> None:
+    """Run both ends here, for a first look: a proxy that goes through gRPC once around this machine."""
+    from pog.cli.up import SERVER_LISTEN
+    from pog.cli.up import up as run_both
+
+    decided = {"listen": SERVER_LISTEN, "grpc_and_http_mux": True, "auth_file": None}
+    ours = load(ServerSettings, os.environ, flags | decided)
+    fixed = {"server_addr": SERVER_LISTEN, "server_host": "", "insecure": True, "skip_verify": False}
+    theirs = remembered(load(ClientSettings, os.environ, flags | fixed))
+
+    def started(server: Address, clients: list[Address]) -> None:
+        client = clients[0]
+        announce(f"server on {server}", err=False)
+        proxy = client if client.host not in ("", "0.0.0.0", "::") else Address("127.0.0.1", client.port)
+        login = f"{theirs.auth_items[0].name}:PASSWORD@" if theirs.auth_items else ""
+        announce(f"proxy http://{proxy}", err=False)
+        announce(f"try:  curl -x http://{login}{proxy} https://example.com/", err=False)
+        warn_if_open(theirs, clients)
+
+    run_logged(theirs, lambda shutdown: run_both(ours, theirs, shutdown=shutdown, started=started))
+
+
+def warn_if_open(settings: ClientSettings, addresses: list[Address]) -> None:
+    """An open proxy says so loudly; the server does that for itself, however it is started."""
+    exposed = ", ".join(str(each) for each in addresses if not each.is_loopback)
+    if exposed and not settings.auth_items:
+        announce(
+            f"OPEN PROXY: no CLIENT_AUTH_* is set and {exposed} is not loopback: whoever reaches it may use it",
+            logging.WARNING,
+        )
+
+
+def run_logged(settings: CommonSettings, program: Callable[[asyncio.Event], Coroutine[object, object, None]]) -> None:
+    """Runs a program that tells what it does."""
+    from pog.observe.messages import set_up_logging
+    from pog.process.run import run
+
+    set_up_logging(settings.log_level, settings.log_format)
+    run(program)
