@@ -128,7 +128,7 @@ WORDINGS = {
         403,
         "destination_ip_prohibited",
         SOCKS5_NOT_ALLOWED,
-        "is refused by the server's rules",
+        "is not allowed",
     ),
     FailureKind.DNS: Wording(
         Blame.DESTINATION, Status.NOT_FOUND, 502, "dns_error", SOCKS5_HOST_UNREACHABLE, "has no address"
@@ -189,13 +189,9 @@ WORDINGS = {
     ),
     # nginx's code for a user who left before the answer; it appears in the log only.
     FailureKind.GONE: Wording(Blame.USER, Status.CANCELLED, 499, "connection_terminated"),
-    FailureKind.BUSY: Wording(Blame.US, Status.UNAUTHENTICATED, 503, "destination_unavailable"),
+    FailureKind.BUSY: Wording(Blame.US, Status.UNAVAILABLE, 503, "connection_limit_reached"),
     FailureKind.LIMIT: Wording(
-        Blame.US,
-        Status.RESOURCE_EXHAUSTED,
-        503,
-        "connection_limit_reached",
-        summary="was not tried, the server lacks resources",
+        Blame.US, Status.RESOURCE_EXHAUSTED, 503, "connection_limit_reached", summary="was not tried"
     ),
     FailureKind.STOPPING: Wording(Blame.US, Status.UNAVAILABLE, 503, "destination_unavailable"),
     FailureKind.INTERNAL: Wording(Blame.US, Status.UNKNOWN, 500, "proxy_internal_error"),
@@ -263,10 +259,10 @@ class AuthBusy(Refused):
 
 
 class ExitUnavailable(Refused):
-    """The client cannot reach its server; the text says why."""
+    """The client cannot reach its server; the text says why. `kind` differs where the server is not the cause."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(Failure(FailureKind.EXIT_UNAVAILABLE, text))
+    def __init__(self, text: str, kind: FailureKind = FailureKind.EXIT_UNAVAILABLE) -> None:
+        super().__init__(Failure(kind, text))
 
 
 class StreamsExhausted(PogError):

@@ -1,37 +1,51 @@
-"""Connects to a destination: resolve, judge every address, race what is left, and say exactly what failed."""
+"""Connects to the destination of a tunnel: resolve, judge every address, race what is left, and say what failed.
+
+Both programs can dial: the server for its tunnels, a client for those that go out directly. Policy and limits are
+arguments.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import functools
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from pog.errors import DialError, FailureKind, LimitReached
 from pog.net.connect import connect_socket, strerror
 from pog.net.keepalive import keep_alive
-from pog.net.resolve import Resolver, is_exhausted
+from pog.net.resolve import is_exhausted
 from pog.process.timers import Limit
 
 if TYPE_CHECKING:
     from pog.net.address import Destination
-    from pog.net.egress import EgressPolicy
-    from pog.net.resolve import AddrInfo, Found
+    from pog.net.resolve import AddrInfo, Found, Resolver
 
 # Addresses whose judgement is remembered; about 200 bytes each.
 _REMEMBERED = 1024
 
 
-class Held(asyncio.Protocol):
-    """A new connection before its relay: a destination may speak first, and `early` is what it said.
+class Policy(Protocol):
+    """Which addresses may be dialled."""
 
-    It cannot be held unread from the beginning: uvloop reads once connection_made returns, paused there or not.
+    def refusal(self, address: str) -> str | None:
+        """Why `address` may not be dialled and what would permit it, or None when it may. Always the same answer."""
+
+
+class Dialled(asyncio.Protocol):
+    """A connection that was just opened, before a relay takes it over with Relay.start.
+
+    Some destinations speak first. A connection cannot be kept unread from its beginning, since uvloop reads once
+    connection_made has returned, paused there or not; so `early` is what came until then, at most one piece. `ended`
+    says whether the destination has ended its direction, `lost` why the connection is gone, if it is.
     """
+
+    transport: asyncio.Transport
 
     def __init__(self) -> None:
         self.early = b""
+        self.ended = False
         self.lost: Exception | None = None
-        self.eof = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -41,7 +55,7 @@ class Held(asyncio.Protocol):
         self.transport.pause_reading()
 
     def eof_received(self) -> bool:
-        self.eof = True
+        self.ended = True
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -49,16 +63,27 @@ class Held(asyncio.Protocol):
 
 
 class Dialler:
-    """Dials destinations under one policy; `timeout` is in seconds and covers resolving and connecting."""
+    """Dials destinations for one program, from one event loop.
 
-    def __init__(self, policy: EgressPolicy, timeout: float, resolver: Resolver | None = None) -> None:
+    `timeout` is in seconds and covers resolving and connecting. `end` is the word for this program in the texts of
+    errors, which people read at the other end.
+    """
+
+    def __init__(self, policy: Policy, timeout: float, resolver: Resolver, end: str = "server") -> None:
         # Judged once: programs open many tunnels to few places.
         self._refusal = functools.lru_cache(_REMEMBERED)(policy.refusal)
         self._timeout = timeout
-        self._resolver = resolver or Resolver()
+        self._resolver = resolver
+        self._end = end
 
-    async def dial(self, destination: Destination) -> Held:
-        """An open connection. Raises DialError."""
+    async def dial(self, destination: Destination) -> Dialled:
+        """An open connection to one of the destination's addresses. Raises DialError.
+
+        1. The name is resolved; an address stands for itself.
+        2. Every address is judged. What is dialled afterwards is the address and not the name, so a name that changes
+           its answer in between (DNS rebinding) gains nothing.
+        3. Those that are permitted are tried, IPv6 and IPv4 in turn (RFC 8305), until one answers.
+        """
         try:
             with Limit(self._timeout):
                 found = await self._resolve(destination)
@@ -70,7 +95,7 @@ class Dialler:
         try:
             return await self._resolver.resolve(destination.host, destination.port)
         except LimitReached as error:
-            raise DialError(FailureKind.LIMIT, destination, str(error)) from None
+            raise self._limited(destination, str(error)) from None
         except (OSError, UnicodeError) as error:  # UnicodeError: a label that IDNA cannot encode
             raise DialError(FailureKind.DNS, destination, strerror(error)) from None
 
@@ -87,24 +112,23 @@ class Dialler:
             raise DialError(FailureKind.DENIED, destination, refusals[0])
         return permitted
 
-    async def _connect(self, destination: Destination, addresses: list[AddrInfo]) -> Held:
+    async def _connect(self, destination: Destination, addresses: list[AddrInfo]) -> Dialled:
         loop = asyncio.get_running_loop()
         try:
-            if len(addresses) == 1 and not any(addresses[0][4][2:]):  # without a scope
-                transport, held = await loop.create_connection(Held, *addresses[0][4][:2])
+            if len(addresses) == 1 and not any(addresses[0][4][2:]):  # without an IPv6 scope
+                transport, dialled = await loop.create_connection(Dialled, *addresses[0][4][:2])
                 keep_alive(transport.get_extra_info("socket"))
             else:
-                _, held = await loop.create_connection(Held, sock=await connect_socket(addresses))
+                _, dialled = await loop.create_connection(Dialled, sock=await connect_socket(addresses))
         except OSError as error:
-            raise DialError(_kind(error), destination, strerror(error)) from None
-        return held
+            if is_exhausted(error):
+                raise self._limited(destination, strerror(error)) from None
+            kind = _KINDS.get(error.errno or 0, FailureKind.UNREACHABLE)
+            raise DialError(kind, destination, strerror(error)) from None
+        return dialled
+
+    def _limited(self, destination: Destination, lack: str) -> DialError:
+        return DialError(FailureKind.LIMIT, destination, f"the {self._end} lacks resources: {lack}")
 
 
-def _kind(error: OSError) -> FailureKind:
-    if is_exhausted(error):
-        return FailureKind.LIMIT
-    if error.errno == errno.ECONNREFUSED:
-        return FailureKind.REFUSED
-    if error.errno == errno.ETIMEDOUT:
-        return FailureKind.TIMEOUT
-    return FailureKind.UNREACHABLE
+_KINDS = {errno.ECONNREFUSED: FailureKind.REFUSED, errno.ETIMEDOUT: FailureKind.TIMEOUT}

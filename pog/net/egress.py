@@ -50,6 +50,8 @@ class EgressPolicy:
     """
 
     allow: tuple[Network, ...] = ()
+    # What would permit an address, for the one who is refused.
+    remedy: str = "EGRESS_ALLOW={ip} on the server would permit it"
 
     def refusal(self, address: str) -> str | None:
         """Why `address` (no name) may not be dialled, or None when it may."""
@@ -57,7 +59,7 @@ class EgressPolicy:
         kind = _refused_kind(ip)
         if kind is None or any(_allows(network, ip) for network in self.allow):
             return None
-        return f"{ip} is {kind} (EGRESS_ALLOW={ip} on the server would permit it)"
+        return f"{ip} is {kind} ({self.remedy.format(ip=ip)})"
 
 
 def _allows(network: Network, ip: IPAddress) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import grpclib.server
 
     from pog.config.settings import ServerSettings
-    from pog.net.dial import Dialler, Held
+    from pog.net.dial import Dialled, Dialler
     from pog.observe.tunnels import TunnelObserver
 
     Call = grpclib.server.Stream[Packet, Packet]
@@ -91,7 +91,7 @@ class HTTPProxy(HTTPProxyBase):
         self._opening.add(task)
         try:
             record.destination = await self._requested(stream)
-            held = await self._connect(stream, record.destination)
+            dialled = await self._connect(stream, record.destination)
         except Refused as refused:
             self._observer.refused(record, refused.failure)
             raise GRPCError(refused.failure.wording.grpc_status, refused.failure.text) from None
@@ -107,7 +107,7 @@ class HTTPProxy(HTTPProxyBase):
             raise
         finally:
             self._opening.discard(task)
-        await self._tunnel(stream, held, record)
+        await self._tunnel(stream, dialled, record)
 
     def turned_away(self, stream: Call, failure: Failure) -> None:
         """A call that was refused before it came here, for its credentials."""
@@ -138,11 +138,11 @@ class HTTPProxy(HTTPProxyBase):
             await self._tell_refused(stream, bad.failure, 0.0)
             raise bad from None
 
-    async def _connect(self, stream: Call, destination: Destination) -> Held:
+    async def _connect(self, stream: Call, destination: Destination) -> Dialled:
         """Dials, and tells the client how that went. Raises Refused."""
         began = time.perf_counter()
         try:
-            held = await self._dialler.dial(destination)
+            dialled = await self._dialler.dial(destination)
         except DialError as error:
             await self._tell_refused(stream, error.failure, time.perf_counter() - began)
             raise
@@ -151,9 +151,9 @@ class HTTPProxy(HTTPProxyBase):
             await stream.send_initial_metadata(metadata={ABILITIES_KEY: OUR_ABILITIES})
             await stream.send_message(Packet(connect_response=ConnectResponse()))
         except BaseException:
-            held.transport.abort()
+            dialled.transport.abort()
             raise
-        return held
+        return dialled
 
     async def _tell_refused(self, stream: Call, failure: Failure, seconds: float) -> None:
         self._observer.metrics.dialled(failure.kind.value, seconds)
@@ -167,13 +167,13 @@ class HTTPProxy(HTTPProxyBase):
         await stream.send_initial_metadata(metadata=metadata)
         await stream.send_message(Packet(connect_response=answer))
 
-    async def _tunnel(self, stream: Call, held: Held, record: TunnelRecord) -> None:
+    async def _tunnel(self, stream: Call, dialled: Dialled, record: TunnelRecord) -> None:
         assert stream.metadata is not None
         half_close = HALF_CLOSE in abilities(stream.metadata.get(ABILITIES_KEY))
         payload = open_payload(stream, half_close=half_close)
         ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         relay = Relay(
-            held.transport,
+            dialled.transport,
             payload,
             idle_timeout=self._settings.idle_timeout,
             half_close_timeout=self._settings.half_close_timeout,
@@ -183,7 +183,7 @@ class HTTPProxy(HTTPProxyBase):
         )
         self._observer.opened(record, relay)
         try:
-            relay.start(held.early, ended=held.eof, lost=held.lost)
+            relay.start(dialled.early, ended=dialled.ended, lost=dialled.lost)
             await self._end(payload, await ended)
         finally:
             relay.stop(Reason.CANCELLED)

@@ -17,6 +17,7 @@ from pog.auth.reload import reload_auth
 from pog.errors import Refused
 from pog.net.dial import Dialler
 from pog.net.egress import EgressPolicy
+from pog.net.resolve import Resolver
 from pog.observe.accesslog import AccessLog
 from pog.observe.metrics import Metrics
 from pog.observe.tunnels import TunnelObserver
@@ -59,7 +60,7 @@ class Core:
         self.draining = False
         self._drain: asyncio.Task[None] | None = None
         self._forget: Callable[[], None] = lambda: None
-        dialler = Dialler(EgressPolicy(settings.egress_allow), settings.dial_timeout)
+        dialler = Dialler(EgressPolicy(settings.egress_allow), settings.dial_timeout, Resolver())
         access_log = AccessLog(settings.access_log, style=settings.log_format, on_dropped=self.metrics.log_dropped.inc)
         observer = TunnelObserver("server", self.tunnels, self.metrics, access_log)
         self.proxy = HTTPProxy(settings, dialler, observer)

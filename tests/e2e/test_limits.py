@@ -97,6 +97,6 @@ def test_a_server_out_of_descriptors_says_so(few_descriptors: pog.End, origin: O
             for host in ("127.0.0.1", "no-such-host.invalid", "a.both.test"):
                 answer = connect(client.address, f"{host}:{origin.port}")
                 text = check_refusal(answer, 503, "connection_limit_reached")
-                assert text == f"{host}:{origin.port} was not tried, the server lacks resources: Too many open files"
+                assert text == f"{host}:{origin.port} was not tried: the server lacks resources: Too many open files"
         eventually(lambda: works_once(client, origin))
         assert few_descriptors.metrics()['dials_total{result="limit"}'] >= 4

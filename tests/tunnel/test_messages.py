@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pog.errors import ProtocolViolation
 from pog.grpctest import serve
-from pog.net.dial import Held
+from pog.net.dial import Dialled
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectRequest, HalfClose, Packet
 from pog.tunnel.messages import MessageTransport
@@ -253,7 +253,7 @@ class Tunnels(HTTPProxyBase):
         host, _, port = packet.connect_request.host_port.partition(":")
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Ended] = loop.create_future()
-        _, held = await loop.create_connection(Held, host, int(port))
+        _, held = await loop.create_connection(Dialled, host, int(port))
         await until(lambda: bool(held.early))
         payload = MessageTransport(stream, half_close=True)
         done = ended.set_result

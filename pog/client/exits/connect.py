@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from pog.client.exits.tls import client_context
 from pog.config.parsers import split_authority
-from pog.errors import ExitUnavailable, LimitReached
+from pog.errors import ExitUnavailable, FailureKind, LimitReached
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
 from pog.net.connect import connect_socket, strerror
+from pog.net.resolve import is_exhausted
 
 if TYPE_CHECKING:
     import socket
@@ -120,13 +121,14 @@ async def _dial(target: Target, resolver: Resolver) -> socket.socket:
     try:
         found = await resolver.resolve(target.host, target.port)
     except LimitReached as error:
-        raise ExitUnavailable(f"{target.host} cannot be looked up: {error}") from None
+        raise ExitUnavailable(f"{target.host} cannot be looked up: {error}", FailureKind.LIMIT) from None
     except (OSError, UnicodeError) as error:
         raise ExitUnavailable(f"{target.host} has no address: {strerror(error)}") from None
     try:
         return await connect_socket(found)
     except OSError as error:
-        raise ExitUnavailable(strerror(error)) from None
+        kind = FailureKind.LIMIT if is_exhausted(error) else FailureKind.EXIT_UNAVAILABLE
+        raise ExitUnavailable(strerror(error), kind) from None
 
 
 async def _start_session(target: Target, sock: socket.socket, owner: Owner) -> Session:
