@@ -100,6 +100,12 @@ def test_auth_errors_tell_only_missing_from_refused() -> None:
     assert str(AuthBusy()) == "too many logins at a time, try again"
 
 
+def test_what_is_no_fault_of_the_credentials_is_not_told_as_one() -> None:
+    wording = AuthBusy().failure.wording
+    assert wording.grpc_status is Status.UNAVAILABLE  # worth another try; the Go original's client says 503 for it
+    assert (wording.http_status, wording.proxy_error) == (503, "connection_limit_reached")
+
+
 def test_ends_of_tunnels_carry_data() -> None:
     assert (TunnelReset(8, by_peer=True).code, TunnelReset(8, by_peer=True).by_peer) == (8, True)
     assert "0x8" in str(TunnelReset(8, by_peer=False))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic
 
 from pog.client.exits.picker import Picker, Request, S
 from pog.client.exits.redial import Backoff, Redial
-from pog.errors import ExitUnavailable
+from pog.errors import ExitUnavailable, FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,6 +55,7 @@ class Pool(Generic[S]):
         self._timer: asyncio.TimerHandle | None = None
         self._again_at: float | None = None  # what the timer is set to
         self._reason = "no connection yet"
+        self._kind = FailureKind.EXIT_UNAVAILABLE  # what the reason is a case of
         self._closed = False
 
     def start(self) -> None:
@@ -96,14 +97,15 @@ class Pool(Generic[S]):
             raise ExitUnavailable(f"{self._name}: {self._reason}")
         waiting = len(self._picker.waiting)
         if waiting >= self._limits.waiting:
-            raise ExitUnavailable(f"{self._name}: {waiting} requests wait already: {self._reason}")
+            text = f"{self._name}: {waiting} requests wait already: {self._reason}"
+            raise ExitUnavailable(text, FailureKind.LIMIT)
         self._waiting.inc()
         try:
             async with asyncio.timeout(self._limits.wait):
                 return await self._wait(avoid)
         except TimeoutError:
             waited = f"no connection within {self._limits.wait:g} s"
-            raise ExitUnavailable(f"{self._name}: {waited}: {self._reason}") from None
+            raise ExitUnavailable(f"{self._name}: {waited}: {self._reason}", self._kind) from None
         finally:
             self._waiting.dec()
 
@@ -143,7 +145,7 @@ class Pool(Generic[S]):
     def lost(self, session: S, reason: str) -> None:
         """To be called once when a connection is gone."""
         if self._picker.lost(session, self._loop.time()):
-            self._reason = reason
+            self._reason, self._kind = reason, FailureKind.EXIT_UNAVAILABLE
             log.warning("exit %s: connection lost: %s", self._name, reason)
         self._update()
 
@@ -186,7 +188,7 @@ class Pool(Generic[S]):
         try:
             session = await self._dial()
         except ExitUnavailable as error:
-            self._dial_failed(str(error))
+            self._dial_failed(str(error), error.failure.kind)
         except asyncio.CancelledError:
             if self._closed:
                 raise
@@ -208,9 +210,9 @@ class Pool(Generic[S]):
             self._picker.opened(session, self._loop.time())
             self._update()
 
-    def _dial_failed(self, reason: str) -> None:
+    def _dial_failed(self, reason: str, kind: FailureKind = FailureKind.EXIT_UNAVAILABLE) -> None:
         delay = self._redial.failed(self._loop.time())
         # Once in the log, then in the answers to users: an outage of hours must not fill a disk.
         level = logging.WARNING if reason != self._reason else logging.DEBUG
         log.log(level, "exit %s: cannot connect: %s; next attempt in %.1f s", self._name, reason, delay)
-        self._reason = reason
+        self._reason, self._kind = reason, kind

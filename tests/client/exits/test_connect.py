@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pog.client.exits.connect import Target, connect
-from pog.errors import ExitUnavailable
+from pog.errors import ExitUnavailable, FailureKind
 from pog.net.address import Address
 from pog.net.resolve import Resolver
 from tests.client.server import serving
@@ -104,3 +105,21 @@ async def test_a_name_that_no_resolver_takes_is_a_failed_dial() -> None:
 async def test_a_refused_connection_is_told_in_the_systems_words() -> None:
     with pytest.raises(ExitUnavailable, match="^Connection refused$"):
         await dial(target(Address("127.0.0.1", 1)))
+
+
+@pytest.mark.parametrize("server", [Address("127.0.0.1", 1), Address("localhost", 1), Address("no-such.invalid", 1)])
+async def test_a_lack_of_our_own_is_not_told_as_the_servers(monkeypatch: pytest.MonkeyPatch, server: Address) -> None:
+    lack = OSError(errno.EMFILE, "Too many open files")
+
+    def no_socket(*_: object) -> socket.socket:
+        raise lack
+
+    def no_answer(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    with monkeypatch.context() as patch, pytest.raises(ExitUnavailable, match="Too many open files$") as caught:
+        patch.setattr(socket, "socket", no_socket)
+        patch.setattr(socket, "getaddrinfo", no_answer)
+        await dial(target(server))
+    assert caught.value.failure.kind is FailureKind.LIMIT
+    assert caught.value.failure.wording.proxy_error == "connection_limit_reached"

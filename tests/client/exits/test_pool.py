@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from pog.client.exits import picker
 from pog.client.exits.pool import Limits, Pool
 from pog.client.exits.redial import Backoff
-from pog.errors import ExitUnavailable
+from pog.errors import ExitUnavailable, FailureKind
 from tests.client.support import SECONDS
 
 
@@ -166,13 +166,29 @@ async def test_a_waiting_request_does_not_wait_for_a_long_back_off() -> None:
     await pool.close()
 
 
+async def test_a_lack_of_the_clients_own_is_told_as_such_until_another_reason_is_known() -> None:
+    dials = Dials()
+    pool = make(dials, quick(wait=0.05))
+    for error, kind in (
+        (ExitUnavailable("Too many open files", FailureKind.LIMIT), FailureKind.LIMIT),
+        (ExitUnavailable("Connection refused"), FailureKind.EXIT_UNAVAILABLE),
+    ):
+        (await dials.next()).set_exception(error)
+        await turns()
+        with pytest.raises(ExitUnavailable, match=str(error)) as caught:
+            await pool.acquire()
+        assert caught.value.failure.kind is kind
+    await pool.close()
+
+
 async def test_too_many_waiting_requests_are_refused_at_once() -> None:
     dials = Dials()
     pool = make(dials, quick(waiters=2))
     waiting = [asyncio.create_task(pool.acquire()) for _ in range(2)]
     await turns()
-    with pytest.raises(ExitUnavailable, match="2 requests wait already"):
+    with pytest.raises(ExitUnavailable, match="2 requests wait already") as caught:
         await pool.acquire()
+    assert caught.value.failure.kind is FailureKind.LIMIT
     await pool.close()
     for request in waiting:
         with pytest.raises(ExitUnavailable, match="shutting down"):
