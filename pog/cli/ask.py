@@ -27,7 +27,7 @@ def probes(command: F) -> F:
     """Gives a command what it needs to ask a server something once."""
     for decorate in (
         click.option("--limit", type=seconds, default="5", show_default=True, help="Seconds that it may take in all."),
-        click.option("--auth", metavar=LOGIN.metavar, help="Who we are to the server.  [CLIENT_POG_AUTH]"),
+        click.option("--auth", metavar=LOGIN.metavar, help="Credentials for the server.  [CLIENT_POG_AUTH]"),
         takes(PROBE_ROWS),
         click.argument("addr", metavar=SERVER.metavar),
     ):

@@ -1,11 +1,11 @@
-"""Auth items: who may pass, each as JSON in a variable of its own, interchangeable with the Go original.
+"""Auth items: the users of a program, each as JSON in its own variable, interchangeable with the Go original.
 
     POG_AUTH_ILYA={"name":"ilya","hash":"$2a$10$...","exp_date":"2035-11-12T05:22:05Z"}
 
 `hash` is bcrypt's, `exp_date` is RFC 3339. Of two items with one name the first counts, as in the original.
 
-Items may also be lines of a file, which is read again at SIGHUP; empty lines and those that begin with # are passed
-over. The variable that names it, POG_AUTH_FILE, could be the one of an item too: what begins with { is an item.
+Items may also be lines of a file, which is read again on SIGHUP; empty lines and those that begin with # are skipped.
+POG_AUTH_FILE, which names the file, has the prefix of an item's variable too: a value that begins with { is an item.
 """
 
 import io
@@ -30,7 +30,7 @@ RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([.,]\d+)?(Z|[+-]\d\d:\d\d)
 
 @dataclass(frozen=True, slots=True)
 class AuthItem:
-    """One user: name, bcrypt hash of the password, and until when it is good."""
+    """One user: name, bcrypt hash of the password, time of expiry."""
 
     name: str
     hash: str = field(repr=False)
@@ -38,7 +38,7 @@ class AuthItem:
 
     @property
     def cost(self) -> int:
-        """Each step up doubles the work of a check."""
+        """bcrypt's cost: one more doubles the work of a check."""
         return int(self.hash[4:6])
 
 
@@ -49,7 +49,7 @@ def parse_expiry(text: str) -> datetime:
 
 
 def parse_item(text: str) -> AuthItem:
-    """Raises ValueError; its text says what is wrong and never what was given."""
+    """Raises ValueError; its text says what is wrong and never repeats the value."""
     try:
         given = json.loads(text)
     except ValueError:
@@ -107,8 +107,8 @@ class ItemFile:
     def read(cls, path: str) -> "ItemFile":
         """Raises SettingsError, which names the file and the line.
 
-        A file without items is an error too: a server or client without any would be open to everybody, and a file that
-        is being written may be empty for a moment.
+        A file without items is an error too: without any, a server or client is open, and a file that is being written
+        may be empty for a moment.
         """
         items = []
         for number, line in enumerate(io.StringIO(read_text(path), newline=None), 1):
@@ -119,7 +119,9 @@ class ItemFile:
                 except ValueError as error:
                     raise SettingsError(f"{path}, line {number}", f"must be {ITEM.form}: {error}") from None
         if not items:
-            raise SettingsError(path, "must hold at least one item, a line each; without any everybody could pass")
+            raise SettingsError(
+                path, "must hold at least one item, one per line; without any, the program would be open"
+            )
         return cls(path, tuple(items))
 
     def __str__(self) -> str:
@@ -132,7 +134,7 @@ ITEM_FILE: Kind[ItemFile | None] = Kind(
 
 
 def new_item(name: str, password: str, ttl: float, *, cost: int = COST, now: datetime | None = None) -> str:
-    """A new item as one line of JSON, good for `ttl` seconds. Raises SettingsError for what could never pass."""
+    """A new item as one line of JSON, valid for `ttl` seconds. Raises SettingsError for what no login could match."""
     if not name or ":" in name or not name.isprintable():
         raise SettingsError("name", "must be printable text without a colon")
     secret = password.encode("utf-8", "surrogatepass")

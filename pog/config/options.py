@@ -1,4 +1,4 @@
-"""One row of the settings table: the flag, the variable, the kind of value, the default, and what it is for. [pure]"""
+"""One row of the settings table: flag, variable, kind of value, default and help text. [pure]"""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A variable that ends with * stands for every variable that begins so. `also` is an older way to say the same."""
+    """`env` with * at its end stands for all variables with that prefix. `also` is an older spelling of the setting."""
 
     flag: str
     env: str
@@ -24,7 +24,7 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """Under this name a command hands over the value of the flag."""
+        """The name under which a command passes the value of the flag."""
         return self.flag.removeprefix("--").replace("-", "_")
 
     @property
@@ -37,30 +37,30 @@ class Setting:
 
     @property
     def shown_default(self) -> str:
-        """The default as one would write it; nothing where it is to write nothing."""
+        """The default as a user would write it; empty where the default is to leave it unset."""
         return "" if self.kind is OFF_IF_SET else shown(self.default)
 
     @property
     def spellings(self) -> list["Setting"]:
-        """The row and the older way to say the same; the first wins."""
+        """The row and its older spelling, which has lower precedence."""
         return [self, self.also] if self.also else [self]
 
     def read(self, name: str, text: str) -> Any:
         """Raises SettingsError that names the variable or flag, the accepted form and, but for secrets, the value."""
         try:
             return self.kind.parse(cleaned(text))
-        except SettingsError as error:  # of what the text leads to
+        except SettingsError as error:  # about a file that the value names
             raise SettingsError(name, f"must be {self.kind.form}: {error}") from None
         except ValueError:
             got = "" if self.kind.secret else f", not {without_login(text)[:80]!r}"
             raise SettingsError(name, f"must be {self.kind.form}{got}") from None
 
     def given(self, environ: Mapping[str, str], flags: Mapping[str, object | None]) -> Iterator[Callable[[], Any]]:
-        """What was said, the strongest first, each to be parsed by a call: what loses is never looked at."""
+        """The values given, highest precedence first, each parsed only when called."""
         for row in self.spellings:
             flag = flags.get(row.key) if row.flag else None
             if flag is not None:
-                given = isinstance(flag, str) and flag != row.default  # "" where that is the default says: none
+                given = isinstance(flag, str) and flag != row.default  # "" unsets where that is the default
                 yield lambda row=row, flag=flag, given=given: row.read(row.flag, flag) if given else flag  # type: ignore[misc]
         for row in self.spellings:
             if text := environ.get(row.env):
@@ -68,7 +68,7 @@ class Setting:
 
 
 def without_login(text: str) -> str:
-    """The text with *** for what stands before its last @: somebody may have written user:password@host:port."""
+    """The text with *** in place of all before its last @, which may be user:password."""
     _, at, rest = text.rpartition("@")
     return f"***{at}{rest}" if at else text
 
@@ -84,7 +84,7 @@ def required(flag: str, env: str, kind: Kind[Any], help: str) -> Mapping[str, Se
 
 
 def shown(default: object) -> str:
-    """A default as one would write it."""
+    """A default as a user would write it."""
     match default:
         case True | False:
             return "1" if default else "0"

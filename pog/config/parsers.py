@@ -11,7 +11,7 @@
 A host is an address (IPv6 in brackets) or a name, which may be absolute (a dot behind it) or beyond ASCII (IDNA).
 
 Parsers raise ValueError on anything else; settings.load turns that into a SettingsError with the name and the form.
-What custom allows around any value is taken off before by `cleaned`.
+`cleaned` removes what a file may have added around a value.
 """
 
 import base64
@@ -54,8 +54,8 @@ class Login:
 
 
 def cleaned(text: str) -> str:
-    """Without the line end that a value from a file has behind it (a secret, an env file with CRLF), and without the
-    byte order mark before it."""
+    """The value without a line end after it and a byte order mark before it, which values from files have: secrets that
+    are mounted or injected, and env files with CRLF."""
     return text.removeprefix("\ufeff").rstrip("\r\n")
 
 

@@ -50,57 +50,61 @@ class CommonSettings:
         "METRIC_NAMESPACE",
         parsers.NAMESPACE,
         "",
-        "Prefix of the names of all metrics but `grpc_io_*`.",
+        "Prefix for the names of all metrics except `grpc_io_*`.",
     )
     access_log: bool = setting(
         "--access-log",
         "DISABLE_ACCESS_LOGGING",
         parsers.OFF_IF_SET,
         True,
-        "One line per tunnel on standard output; on, unless the variable has a value, whatever it is.",
+        "One line per tunnel on standard output. Any value of the variable turns it off.",
     )
     grpc_builtin_metrics: bool = setting(
-        "--grpc-builtin-metrics", "GRPC_BUILTIN_METRICS", parsers.BOOL, True, "Count calls in the metrics `grpc_io_*`."
+        "--grpc-builtin-metrics",
+        "GRPC_BUILTIN_METRICS",
+        parsers.BOOL,
+        True,
+        "Count gRPC calls in the metrics `grpc_io_*`.",
     )
     idle_timeout: float = setting(
         "--idle-timeout",
         "TUNNEL_IDLE_TIMEOUT",
         parsers.SECONDS,
         0.0,
-        "End a tunnel that has been silent for so many seconds; 0 is never.",
+        "End a tunnel after this many seconds without traffic; 0 disables it.",
     )
     half_close_timeout: float = setting(
         "--half-close-timeout",
         "TUNNEL_HALF_CLOSE_TIMEOUT",
         parsers.SECONDS,
         60.0,
-        "The same for a tunnel with one direction closed.",
+        "The same for a tunnel that is closed in one direction.",
     )
     drain_timeout: float = setting(
         "--drain-timeout",
         "DRAIN_TIMEOUT",
         parsers.SECONDS,
         8.0,
-        "After SIGTERM, open tunnels may go on for so many seconds.",
+        "Seconds that open tunnels may continue after SIGTERM.",
     )
     log_level: str = setting(
         "--log-level",
         "LOG_LEVEL",
         parsers.choice("debug", "info", "warning", "error"),
         "info",
-        "The least severe messages to print on standard error.",
+        "Minimum severity of the messages on standard error.",
     )
     log_format: str = setting(
         "--log-format",
         "LOG_FORMAT",
         parsers.choice("line", "json"),
         "line",
-        "`line` as the original; `json` is one object a record, with the fields of Cloud Logging.",
+        "`line` as the Go original; `json`: one object per record, with the fields of Cloud Logging.",
     )
 
 
 class Guarded:
-    """Settings of an end that may want credentials."""
+    """Settings of a program that may require credentials."""
 
     __slots__ = ()
     auth: tuple[AuthItem, ...]
@@ -108,7 +112,7 @@ class Guarded:
 
     @property
     def auth_items(self) -> tuple[AuthItem, ...]:
-        """Who may pass: the items of variables, then those of the file as it was at the start."""
+        """The items of the variables, then those of the file as read at the start."""
         return self.auth + (self.auth_file.items if self.auth_file else ())
 
 
@@ -122,109 +126,123 @@ class ServerSettings(CommonSettings, Guarded):
         parsers.LISTEN,
         Address("", 8080),
         f"Where to listen: {_LISTEN_HELP}.",
-        also=Setting("--port", "PORT", parsers.LISTEN_PORT, 8080, "Port to listen on at every address."),
+        also=Setting("--port", "PORT", parsers.LISTEN_PORT, 8080, "Port to listen on, at every address."),
     )
     auth: tuple[AuthItem, ...] = setting(
-        "", "POG_AUTH_*", AUTH, (), "Who may use the server: items of `pog auth new`. Without any, everybody."
+        "",
+        "POG_AUTH_*",
+        AUTH,
+        (),
+        "Users of the server: items made by `pog auth new`. Without any, the server is open.",
     )
     auth_file: ItemFile | None = setting(
-        "--auth-file", "POG_AUTH_FILE", ITEM_FILE, None, "More items, one a line; read again at SIGHUP."
+        "--auth-file", "POG_AUTH_FILE", ITEM_FILE, None, "File with more items, one per line; read again on SIGHUP."
     )
     grpc_and_http_mux: bool = setting(
-        "--grpc-and-http-mux", "GRPC_AND_HTTP_MUX", parsers.BOOL, True, "Serve pages beside gRPC; 0 is gRPC only."
+        "--grpc-and-http-mux", "GRPC_AND_HTTP_MUX", parsers.BOOL, True, "Serve pages beside gRPC; 0 serves gRPC only."
     )
     egress_allow: tuple[Network, ...] = setting(
         "--egress-allow",
         "EGRESS_ALLOW",
         parsers.NETWORKS,
         (),
-        "Networks to connect to although they are loopback, link-local, unspecified or multicast; cloud metadata "
-        "only by its own address.",
+        "Networks allowed as destinations although they are loopback, link-local, unspecified or multicast; cloud "
+        "metadata only by its own address.",
     )
     dial_timeout: float = setting(
         "--dial-timeout",
         "DIAL_TIMEOUT",
         parsers.POSITIVE_SECONDS,
         10.0,
-        "Connecting to a destination may take so many seconds.",
+        "Timeout for connecting to a destination, in seconds.",
     )
     stacks: bool | None = setting(
         "--stacks",
         "STACKS",
         OPTIONAL_BOOL,
         None,
-        "Serve the stacks of all tasks and threads. By default only when `POG_AUTH_*` is set.",
+        "Serve the stacks of all tasks and threads. Default: only if `POG_AUTH_*` is set.",
     )
     engine: str = setting(
         "--engine",
         "POG_ENGINE",
         parsers.choice("cut-through", "portable"),
         "cut-through",
-        "cut-through is our own HTTP/2; portable is Hypercorn's, with plain ASGI messages: slower, a yardstick",
+        "`cut-through`: pog's own HTTP/2. `portable`: Hypercorn's, by plain ASGI messages; slower, for comparison.",
     )
-    workers: int = setting("--workers", "", parsers.WORKERS, 1, "Number of processes that serve.")
+    workers: int = setting("--workers", "", parsers.WORKERS, 1, "Number of worker processes.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings(CommonSettings, Guarded):
     """What only the client has."""
 
-    server_addr: Address = field(metadata=required("--server-addr", "SERVER_ADDR", parsers.SERVER, "The server."))
+    server_addr: Address = field(
+        metadata=required("--server-addr", "SERVER_ADDR", parsers.SERVER, "Address of the server.")
+    )
     server_host: str = setting(
         "--server-host",
         "SERVER_HOST",
         parsers.AUTHORITY,
         "",
-        "Name to ask for and to verify instead of the server's own.",
+        "Host for `:authority` and for the certificate, in place of that of the server's address.",
     )
-    insecure: bool = setting("--insecure", "INSECURE", parsers.BOOL, False, "Speak cleartext HTTP/2, no TLS.")
+    insecure: bool = setting("--insecure", "INSECURE", parsers.BOOL, False, "Use HTTP/2 without TLS.")
     skip_verify: bool = setting(
-        "--skip-verify", "SKIP_VERIFY", parsers.BOOL, False, "Accept any certificate of the server."
+        "--skip-verify", "SKIP_VERIFY", parsers.BOOL, False, "Do not verify the server's certificate."
     )
     listen: Address = setting(
         "--listen",
         "CLIENT_LISTEN",
         parsers.LISTEN,
         Address("127.0.0.1", 18080),
-        f"Where to listen for programs: {_LISTEN_HELP}.",
+        f"Where the proxy listens: {_LISTEN_HELP}.",
     )
-    pog_auth: Login | None = setting("", "CLIENT_POG_AUTH", OPTIONAL_LOGIN, None, "Who we are to the server.")
+    pog_auth: Login | None = setting("", "CLIENT_POG_AUTH", OPTIONAL_LOGIN, None, "Credentials for the server.")
     auth: tuple[AuthItem, ...] = setting(
-        "", "CLIENT_AUTH_*", AUTH, (), "Who may use the client: items of `pog auth new`. Without any, everybody."
+        "",
+        "CLIENT_AUTH_*",
+        AUTH,
+        (),
+        "Users of the client: items made by `pog auth new`. Without any, the client is open.",
     )
     auth_file: ItemFile | None = setting(
-        "--auth-file", "CLIENT_AUTH_FILE", ITEM_FILE, None, "More items, one a line; read again at SIGHUP."
+        "--auth-file", "CLIENT_AUTH_FILE", ITEM_FILE, None, "File with more items, one per line; read again on SIGHUP."
     )
     mux_server_metrics: bool = setting(
         "--mux-server-metrics",
         "MUX_SERVER_METRICS",
         parsers.BOOL,
         False,
-        "Append the server's metrics to ours while a tunnel is open.",
+        "Include the server's metrics in `/metrics` while a tunnel is open.",
     )
     exit_wait: float = setting(
         "--exit-wait",
         "EXIT_WAIT",
         parsers.SECONDS,
         5.0,
-        "While the server cannot be reached, a program waits so many seconds for its answer.",
+        "Seconds that a request waits for a connection while the server cannot be reached.",
     )
     head_timeout: float = setting(
         "--head-timeout",
         "HEAD_TIMEOUT",
         parsers.POSITIVE_SECONDS,
         10.0,
-        "A program may take so many seconds to send the head of its request.",
+        "Timeout for receiving the head of a request, in seconds.",
     )
     connect_timeout: float = setting(
         "--connect-timeout",
         "CONNECT_TIMEOUT",
         parsers.POSITIVE_SECONDS,
         10.0,
-        "Connecting to the server may take so many seconds.",
+        "Timeout for connecting to the server, in seconds.",
     )
     keepalive: float = setting(
-        "--keepalive", "KEEPALIVE", parsers.SECONDS, 30.0, "Ping the server after so many silent seconds; 0 is never."
+        "--keepalive",
+        "KEEPALIVE",
+        parsers.SECONDS,
+        30.0,
+        "Send a PING after this many seconds of silence; 0 disables it.",
     )
     # Cloud Run cuts a call after 3600 s at most, so a connection is retired some time before that.
     max_connection_age: float = setting(
@@ -232,10 +250,10 @@ class ClientSettings(CommonSettings, Guarded):
         "MAX_CONNECTION_AGE",
         parsers.SECONDS,
         3000.0,
-        "Put new tunnels on a new connection after so many seconds; 0 is never.",
+        "Open new tunnels on a new connection after this many seconds; 0 is no limit.",
     )
     max_tunnels: int = setting(
-        "--max-tunnels", "MAX_TUNNELS", parsers.COUNT, 10_000, "So many tunnels may be open at a time."
+        "--max-tunnels", "MAX_TUNNELS", parsers.COUNT, 10_000, "Maximum number of concurrent tunnels."
     )
 
 
@@ -248,7 +266,7 @@ def table(cls: type[CommonSettings]) -> Iterator[tuple[str, Setting]]:
 def load(cls: type[S], environ: Mapping[str, str], flags: Mapping[str, object | None]) -> S:
     """Settings from flags and environment. Raises SettingsError.
 
-    The keys of `flags` are those of Setting.key; text is parsed, other values are taken as they are, None is unset.
+    The keys of `flags` are those of Setting.key; text is parsed, other values are used as they are, None is unset.
     """
     found: dict[str, Any] = {}
     for name, row in table(cls):
@@ -262,7 +280,7 @@ def load(cls: type[S], environ: Mapping[str, str], flags: Mapping[str, object | 
 
 
 def markdown(cls: type[CommonSettings]) -> str:
-    """The rows that a class adds to those it inherits, as the table that stands in the README."""
+    """The settings that a class adds to those it inherits, as a table for the README."""
     inherited = {
         each.name for base in cls.__mro__[1:] if dataclasses.is_dataclass(base) for each in dataclasses.fields(base)
     }

@@ -118,9 +118,6 @@ class Picker(Generic[S]):
         self._reserve = 0  # with no more free streams than this it is time for another connection
         self._idle_check_at = 0.0
 
-    def __len__(self) -> int:
-        return len(self._connections)
-
     # What happens.
 
     def opened(self, session: S, now: float) -> None:
