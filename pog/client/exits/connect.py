@@ -101,7 +101,7 @@ async def connect(target: Target, owner: Owner, resolver: Resolver) -> Session:
     except TimeoutError:
         raise ExitUnavailable(f"no connection within {target.timeout:g} s") from None
     except Exception as error:
-        log.debug("a dial failed in a way that nobody foresaw", exc_info=True)
+        log.debug("unforeseen failure of a dial", exc_info=True)
         raise ExitUnavailable(" ".join(f"{type(error).__name__}: {error}".split())) from error
 
 

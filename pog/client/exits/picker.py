@@ -254,4 +254,5 @@ class Picker(Generic[S]):
         if missing <= 0:
             return 0
         room = _MAX_CONNECTIONS - len(self._connections)
-        return min(-int(-missing // self._streams_per_connection), _MAX_DIALS_AT_ONCE, room)
+        at_once = 1 if self._redial.failing else _MAX_DIALS_AT_ONCE
+        return min(-int(-missing // self._streams_per_connection), at_once, room)

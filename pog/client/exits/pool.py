@@ -54,8 +54,9 @@ class Pool(Generic[S]):
         self._dials: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._again_at: float | None = None  # what the timer is set to
+        # Why there is no connection, or no other one.
         self._reason = "no connection yet"
-        self._kind = FailureKind.EXIT_UNAVAILABLE  # what the reason is a case of
+        self._kind = FailureKind.EXIT_UNAVAILABLE
         self._closed = False
 
     def start(self) -> None:
@@ -65,7 +66,7 @@ class Pool(Generic[S]):
     async def close(self) -> None:
         """Ends everything now; requests that wait get ExitUnavailable."""
         self._closed = True
-        self._reason = "the client is shutting down"
+        self._reason, self._kind = "the client is shutting down", FailureKind.STOPPING
         if self._timer is not None:
             self._timer.cancel()
         for session in self._picker.clear():
@@ -76,7 +77,7 @@ class Pool(Generic[S]):
             task.cancel()
         await asyncio.gather(*self._dials, return_exceptions=True)
 
-    # For those who open streams.
+    # For the opener of streams.
 
     def pick(self, avoid: S | None = None) -> S | None:
         """As `acquire`, but None instead of a wait."""
@@ -94,7 +95,7 @@ class Pool(Generic[S]):
         if session is not None:
             return session
         if self._closed:
-            raise ExitUnavailable(f"{self._name}: {self._reason}")
+            raise self._unavailable()
         waiting = len(self._picker.waiting)
         if waiting >= self._limits.waiting:
             text = f"{self._name}: {waiting} requests wait already: {self._reason}"
@@ -104,8 +105,7 @@ class Pool(Generic[S]):
             async with asyncio.timeout(self._limits.wait):
                 return await self._wait(avoid)
         except TimeoutError:
-            waited = f"no connection within {self._limits.wait:g} s"
-            raise ExitUnavailable(f"{self._name}: {waited}: {self._reason}", self._kind) from None
+            raise self._unavailable(f"no connection within {self._limits.wait:g} s: ") from None
         finally:
             self._waiting.dec()
 
@@ -118,7 +118,7 @@ class Pool(Generic[S]):
                 self._update()
                 await woken.wait()
                 if self._closed:
-                    raise ExitUnavailable(f"{self._name}: {self._reason}")
+                    raise self._unavailable()
                 session = self._picker.claim(request)
                 if session is not None:
                     return session
@@ -129,7 +129,10 @@ class Pool(Generic[S]):
             if self._picker.release(request) is not None:
                 self._update()
 
-    # For those who own connections.
+    def _unavailable(self, what: str = "") -> ExitUnavailable:
+        return ExitUnavailable(f"{self._name}: {what}{self._reason}", self._kind)
+
+    # For the owner of the connections.
 
     def stream_ended(self) -> None:
         """To be called when a stream has ended: another may be opened."""
@@ -188,14 +191,14 @@ class Pool(Generic[S]):
         try:
             session = await self._dial()
         except ExitUnavailable as error:
-            self._dial_failed(str(error), error.failure.kind)
+            self._dial_failed(error.failure.text, error.failure.kind)
         except asyncio.CancelledError:
             if self._closed:
                 raise
             # A library may cancel the task that it runs in.
             self._dial_failed("the dial was cancelled")
         except Exception as error:
-            log.debug("exit %s: a dial failed in a way that nobody foresaw", self._name, exc_info=True)
+            log.debug("exit %s: unforeseen failure of a dial", self._name, exc_info=True)
             self._dial_failed(" ".join(f"{type(error).__name__}: {error}".split()))
         else:
             self._opened(session)

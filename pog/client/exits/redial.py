@@ -5,6 +5,7 @@
 2. The back-off begins anew only with a connection that stayed for a while: a server that accepts connections and ends
    them, announced or not, is not dialled in a loop.
 3. While requests wait, a server that is down is dialled every second, whatever the back-off says.
+4. After a failure there is one dial at a time, until one succeeds.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Redial:
         self._urgent_interval = urgent_interval
         self._not_before = -math.inf
         self._last_dial = -math.inf
+        self.failing = False  # since the last dial that succeeded
 
     def due(self, *, urgent: bool) -> float:
         """The time from which on a dial may begin; `urgent` when requests wait."""
@@ -60,12 +62,14 @@ class Redial:
 
     def failed(self, now: float) -> float:
         """Seconds until the next attempt, unless requests wait."""
+        self.failing = True
         delay = self._backoff.failed()
         self._not_before = now + delay
         return delay
 
     def opened(self) -> None:
         """A dial has succeeded, so another may be needed soon and may succeed too."""
+        self.failing = False
         self._not_before = -math.inf
 
     def ended(self, now: float, *, lasted: float, announced: bool) -> None:

@@ -157,6 +157,20 @@ def test_a_burst_begins_as_many_dials_as_it_needs_but_not_more_than_8(waiting: i
     assert world.dialling == dials
 
 
+def test_a_server_that_fails_is_dialled_once_at_a_time() -> None:
+    world = World()
+    world.connected(limit=100).active = 100
+    world.request()
+    assert world.dialling == 1
+    world.dialling -= 1
+    world.redial.failed(world.now)
+    world.picker.waiting.extend(Request(lambda: None) for _ in range(500))
+    world.later(URGENT_INTERVAL)
+    assert world.dialling == 1
+    world.connect()
+    assert world.dialling > 1, "now it answers"
+
+
 def test_no_connection_gets_more_streams_than_our_own_limit() -> None:
     world = World()
     world.connected(limit=2**31).active = STREAMS_PER_CONNECTION

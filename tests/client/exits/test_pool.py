@@ -155,6 +155,20 @@ async def test_a_request_waits_for_the_connection_and_gets_the_reason_when_none_
     await pool.close()
 
 
+async def test_what_the_client_itself_lacks_is_no_fault_of_the_server() -> None:
+    dials = Dials()
+    pool = make(dials, Limits(0.01, 0, Backoff(base=1000, maximum=1000), urgent_interval=1000))
+    (await dials.next()).set_exception(ExitUnavailable("Too many open files", FailureKind.LIMIT))
+    await turns()
+    with pytest.raises(ExitUnavailable, match="Too many open files") as caught:
+        await pool.acquire()
+    assert caught.value.failure.kind is FailureKind.LIMIT
+    await pool.close()
+    with pytest.raises(ExitUnavailable, match="west: the client is shutting down") as caught:
+        await pool.acquire()
+    assert caught.value.failure.kind is FailureKind.STOPPING
+
+
 async def test_a_waiting_request_does_not_wait_for_a_long_back_off() -> None:
     dials = Dials()
     pool = make(dials, Limits(SECONDS, 0, Backoff(base=3600, maximum=3600), urgent_interval=0.01))
