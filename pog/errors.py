@@ -62,6 +62,8 @@ class FailureKind(enum.Enum):
     BAD_REQUEST = "bad_request"
     BAD_PROTOCOL = "bad_protocol"
     REQUEST_TIMEOUT = "request_timeout"
+    BAD_COMMAND = "bad_command"
+    BAD_ADDRESS_TYPE = "bad_address_type"
     CREDENTIALS = "credentials"
     GONE = "gone"
     # This program.
@@ -184,6 +186,12 @@ WORDINGS = {
     FailureKind.BAD_REQUEST: Wording(Blame.USER, Status.FAILED_PRECONDITION, 400, "http_request_error"),
     FailureKind.BAD_PROTOCOL: Wording(Blame.USER, Status.FAILED_PRECONDITION, 505, "http_protocol_error"),
     FailureKind.REQUEST_TIMEOUT: Wording(Blame.USER, Status.DEADLINE_EXCEEDED, 408, "http_request_error"),
+    FailureKind.BAD_COMMAND: Wording(
+        Blame.USER, Status.UNIMPLEMENTED, 501, "http_request_error", SOCKS5_COMMAND_NOT_SUPPORTED
+    ),
+    FailureKind.BAD_ADDRESS_TYPE: Wording(
+        Blame.USER, Status.INVALID_ARGUMENT, 400, "http_request_error", SOCKS5_ADDRESS_TYPE_NOT_SUPPORTED
+    ),
     FailureKind.CREDENTIALS: Wording(
         Blame.USER, Status.UNAUTHENTICATED, 407, "http_request_denied", SOCKS5_NOT_ALLOWED
     ),

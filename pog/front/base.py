@@ -8,10 +8,13 @@ after it the front reads the next request.
     front = sniffed(...)
     outcome = front.receive_data(data)      NEED_MORE: come again with more bytes
                                             Reply: send it, then call receive_data(b"") for the next outcome
-                                            Credentials: check them, send authenticated(accepted), go on
+                                            Credentials: check them, send authenticated(accepted); go on, or close
                                             TunnelWanted: open a tunnel, send granted() or refused(failure)
                                             PageRequest: answer it
                                             Failure: send refused(failure)
+
+Every outcome depends on the bytes only, never on how they were split, and a front holds no more of them than the
+longest head of its protocol and the last piece that it was given.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from pog.errors import Failure
+from pog.errors import Failure, FailureKind
+from pog.net.address import destination_of
 
 if TYPE_CHECKING:
     from pog.net.address import Destination
@@ -54,12 +58,14 @@ class Credentials:
 class TunnelWanted:
     """The user wants a tunnel to `destination`.
 
-    `authorization`: credentials that came with the request. `early`: what the user sent behind the request, to be sent
-    up the tunnel as it is; with an `exchange` it is the front's, and empty here.
+    `authorization`: credentials that came with the request, or before it (Credentials). `user_id`: the name that the
+    user gave itself without any proof; it counts only where no credentials are wanted. `early`: what the user sent
+    behind the request, to be sent up the tunnel as it is; with an `exchange` it is the front's, and empty here.
     """
 
     destination: Destination
     authorization: str | None = None
+    user_id: str | None = None
     early: bytes = b""
     exchange: Exchange | None = None
 
@@ -79,6 +85,18 @@ class PageRequest:
 
 
 Outcome = NeedMore | Reply | Credentials | TunnelWanted | PageRequest | Failure
+
+
+def destination_or_failure(host: bytes, port: int) -> Destination | Failure:
+    """The destination that a binary protocol asks for: a name as the user sent it, or an address in text."""
+    try:
+        return destination_of(host.decode(), port)
+    except UnicodeDecodeError:
+        problem = "expected UTF-8"
+    except ValueError as error:
+        problem = str(error)
+    shown = ascii(host.decode("utf-8", "replace"))
+    return Failure(FailureKind.BAD_ADDRESS, f"malformed destination: host {shown}, port {port}: {problem}")
 
 
 class Exchange(Protocol):
@@ -131,6 +149,13 @@ class Exchange(Protocol):
     def passes_through(self) -> bool:
         """After `complete`: whether from here on both directions are the tunnel's own, unchanged (Upgrade). What has
         arrived behind the request is the tunnel's then: user_data(b"") gives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrontOptions:
+    """What a front has to know of the client that it belongs to."""
+
+    credentials_wanted: bool = False
 
 
 class Front(Protocol):

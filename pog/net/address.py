@@ -11,7 +11,8 @@ from typing import Literal
 Network = Literal["tcp", "udp"]
 
 # What may stand in a name that is resolved: RFC 1123 letters, digits, hyphen and dot, the underscore that people use,
-# and anything beyond ASCII, which the resolver encodes by IDNA. No white space, no control, no delimiter of a URI.
+# and what is printable beyond ASCII, which the resolver encodes by IDNA. No white space, no control, no delimiter of a
+# URI.
 _NAME = re.compile(r"[A-Za-z0-9._\-\u0080-\U0010ffff]{1,255}")
 
 # A name of 255 bytes, a colon and a port, with something to spare; an IPv6 scope could be of any length.
@@ -33,14 +34,25 @@ def parse_host_port(text: str) -> tuple[str, int]:
     if host.startswith("["):
         if not host.endswith("]"):
             raise ValueError("expected [IPv6]:port")
-        try:
-            ipaddress.IPv6Address(host[1:-1])
-        except ValueError:
-            raise ValueError("expected an IPv6 address between the brackets") from None
+        if not _is_ipv6(host[1:-1]):
+            raise ValueError("expected an IPv6 address between the brackets")
         return host[1:-1], int(port_text)
-    if not _NAME.fullmatch(host):
+    if not _is_name(host):
         raise ValueError("expected a name or an address before the port (IPv6 in brackets)")
     return host, int(port_text)
+
+
+def _is_name(host: str) -> bool:
+    return _NAME.fullmatch(host) is not None and host.isprintable()
+
+
+def _is_ipv6(host: str) -> bool:
+    """The module takes any characters for a scope (RFC 4007); they would stand in logs as they are."""
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return address.scope_id is None or _is_name(address.scope_id)
 
 
 def join_host_port(host: str, port: int) -> str:
@@ -64,6 +76,19 @@ class Destination:
 def parse_destination(text: str) -> Destination:
     """What `host:port` in a CONNECT request or on the wire means. Raises ValueError, whose text says what is wrong."""
     return Destination(*parse_host_port(text))
+
+
+def destination_of(host: str, port: int) -> Destination:
+    """The destination whose host and port were given apart (SOCKS); IPv6 may stand in brackets.
+
+    Raises ValueError, whose text says what is wrong.
+    """
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not (_is_ipv6(bare) or (bare is host and _is_name(host))):
+        raise ValueError("expected a name or an address")
+    if not 0 < port < 65536:
+        raise ValueError("expected a port from 1 to 65535")
+    return Destination(bare, port)
 
 
 @dataclass(frozen=True, slots=True, order=True)
