@@ -73,6 +73,13 @@ def test_every_refusal_is_91(data: bytes, kind: FailureKind) -> None:
     assert front.refused(failure) == REJECTED
 
 
+@pytest.mark.parametrize("start", [request((1, 2, 3, 4))[:-1], request(NAMED)])
+def test_a_text_without_an_end_is_refused_at_its_256th_byte(start: bytes) -> None:
+    front = Socks4(OPEN)
+    assert front.receive_data(start + b"u" * 255) is NEED_MORE
+    assert isinstance(front.receive_data(b"u"), Failure)
+
+
 def test_where_a_password_is_wanted_a_user_id_is_not_enough() -> None:
     front = Socks4(GUARDED)
     failure = talk(front, [request((1, 2, 3, 4), b"ilya")]).outcome
