@@ -58,16 +58,16 @@ class Credentials:
 class TunnelWanted:
     """The user wants a tunnel to `destination`.
 
-    `authorization`: credentials that came with the request, or before it (Credentials). `user_id`: the name that the
-    user gave itself without any proof; it counts only where no credentials are wanted. `early`: what the user sent
+    `authorization`: credentials that came with the request, or before it (Credentials). `early`: what the user sent
     behind the request, to be sent up the tunnel as it is; with an `exchange` it is the front's, and empty here.
+    `user_id`: the name that the user gave itself without any proof; it counts only where no credentials are wanted.
     """
 
     destination: Destination
     authorization: str | None = None
-    user_id: str | None = None
     early: bytes = b""
     exchange: Exchange | None = None
+    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

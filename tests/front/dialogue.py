@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def talk(front: Front, chunks: Iterable[bytes], accepts: Callable[[str], bool] =
                     return Talk(sent, tuple(credentials), outcome)
             outcome = front.receive_data(b"")
     if isinstance(outcome, TunnelWanted):
-        outcome = TunnelWanted(outcome.destination, outcome.authorization, outcome.user_id, outcome.early + early)
+        outcome = dataclasses.replace(outcome, early=outcome.early + early)
     return Talk(sent, tuple(credentials), outcome)
 
 
