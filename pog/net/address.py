@@ -110,6 +110,21 @@ class Address:
             return self.host == "localhost"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class UnixPath:
+    """Where to listen on a Unix domain socket."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Only this machine can connect to it."""
+        return True
+
+
 def peer_text(peer: tuple[str, int] | tuple[str, int, int, int] | None) -> str:
     """The address of a connection's other end as logs show it; "-" where there is none (a Unix socket)."""
     return join_host_port(peer[0].removeprefix("::ffff:"), peer[1]) if peer else "-"
