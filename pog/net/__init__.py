@@ -7,6 +7,9 @@ connect    a socket to the first of several addresses that answers (Happy Eyebal
 dial       all of these for the destination of a tunnel, and exactly what failed
 keepalive  TCP keepalive, for connections in both directions
 listen     the listening sockets that one setting asks for
+unix       listening on a Unix domain socket
+inherited  listening sockets that systemd hands over
+certificate  what a listening socket presents in TLS
 
 Nothing here knows settings, HTTP or gRPC: policies, limits and addresses are arguments.
 """
