@@ -1,7 +1,8 @@
 """One connection of a user's program, from its first byte until the relay takes over: a shell around a front.
 
 state       what it waits for                                   next
-REQUEST     the rest of a request; a timer runs                 BUSY, LINGERING, CLOSED
+REQUEST     the bytes that tell the front, and the rest of a    BUSY, LINGERING, CLOSED
+            request; a timer runs
 BUSY        credentials, a tunnel or a page; what the user      RELAYED, LINGERING, REQUEST (credentials passed),
             sends meanwhile is kept, up to a bound              CLOSED (the user left)
 RELAYED     the end of the relay; the transport has another     CLOSED
@@ -19,14 +20,14 @@ import logging
 from typing import TYPE_CHECKING, Protocol, assert_never, cast
 
 from pog.errors import Failure, FailureKind, Refused
+from pog.front.base import NEED_MORE, FrontOptions, NeedMore, PageRequest, Reply, TunnelWanted
 from pog.front.base import Credentials as PresentedCredentials
-from pog.front.base import NeedMore, PageRequest, Reply, TunnelWanted
-from pog.front.http1 import HttpFront
+from pog.front.sniff import sniff
 from pog.net.address import peer_text
 from pog.process.timers import Timer, after
 from pog.tunnel.live import TunnelRecord
 from pog.tunnel.relay import Ended, Reason, Relay
-from pog.tunnel.request import Tunnel, TunnelRequest, User
+from pog.tunnel.request import ANONYMOUS, Tunnel, TunnelRequest, User
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pog.auth.check import Authenticator
     from pog.config.settings import ClientSettings
     from pog.front.base import Front, Outcome
+    from pog.net.address import Destination
     from pog.observe.tunnels import TunnelObserver
     from pog.tunnel.request import Attempt, Exit
 
@@ -90,6 +92,7 @@ class UserConnection(asyncio.Protocol):
         "_attempt",
         "_early",
         "_early_bytes",
+        "_first",
         "_front",
         "_half_closed",
         "_record",
@@ -103,12 +106,14 @@ class UserConnection(asyncio.Protocol):
     )
 
     _transport: asyncio.Transport
+    _front: Front
     _tunnel: Tunnel
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._state = State.REQUEST
-        self._front: Front = HttpFront()
+        # What has arrived, until that tells which front it is for.
+        self._first: bytes | None = b""
         self._timer: Timer | None = None
         # Who the user is, when that was asked before its request.
         self._user: User | None = None
@@ -129,7 +134,7 @@ class UserConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._state is State.REQUEST:
-            self._handle(self._front.receive_data(data))
+            self._handle(self._receive(data))
         elif self._state is State.BUSY:
             self._keep(data)
 
@@ -150,6 +155,17 @@ class UserConnection(asyncio.Protocol):
 
     # The request
 
+    def _receive(self, data: bytes) -> Outcome:
+        if self._first is not None:
+            data = self._first + data
+            make = sniff(data)
+            if isinstance(make, NeedMore):
+                self._first = data
+                return NEED_MORE
+            self._first = None
+            self._front = make(FrontOptions(credentials_wanted=not self._shared.authenticator.is_open))
+        return self._front.receive_data(data)
+
     def _handle(self, outcome: Outcome) -> None:
         while isinstance(outcome, Reply):
             self._transport.write(outcome.data)
@@ -168,15 +184,15 @@ class UserConnection(asyncio.Protocol):
             self._state = State.BUSY
             self._start(self._login(outcome.authorization), "authenticate")
         elif isinstance(outcome, Failure):
-            self._refuse(outcome)
+            self._refuse_request(outcome)
         else:
             assert_never(outcome)
 
     def _request_is_late(self) -> None:
         # Browsers open connections in advance; to say 408 on one that was never used shows as an error there.
-        if self._front.begun:
+        if self._first is None and self._front.begun:
             text = f"no complete request within {self._shared.settings.head_timeout:g} s"
-            self._refuse(Failure(FailureKind.REQUEST_TIMEOUT, text))
+            self._refuse_request(Failure(FailureKind.REQUEST_TIMEOUT, text))
         else:
             self._transport.close()
 
@@ -194,15 +210,21 @@ class UserConnection(asyncio.Protocol):
 
     def _request_tunnel(self, wanted: TunnelWanted) -> None:
         shared = self._shared
+        record = self._new_record(wanted.destination)
+        user = self._user or shared.authenticator.check_nowait(wanted.authorization)
+        if user is ANONYMOUS and wanted.user_id:
+            user = User(wanted.user_id)
+        if user is not None:
+            self._open(record, user)
+        else:
+            self._start(self._authenticate(record, wanted.authorization), "authenticate")
+
+    def _new_record(self, destination: Destination | None = None) -> TunnelRecord:
         # The address now: uvloop knows it no more once the user is gone.
         remote = peer_text(self._transport.get_extra_info("peername"))
-        self._record = TunnelRecord(remote, self._front.name, wanted.destination)
-        shared.observer.requested(self._record)
-        user = self._user or shared.authenticator.check_nowait(wanted.authorization)
-        if user is not None:
-            self._open(self._record, user)
-        else:
-            self._start(self._authenticate(self._record, wanted.authorization), "authenticate")
+        self._record = TunnelRecord(remote, self._front.name, destination)
+        self._shared.observer.requested(self._record)
+        return self._record
 
     async def _authenticate(self, record: TunnelRecord, authorization: str | None) -> None:
         try:
@@ -220,10 +242,8 @@ class UserConnection(asyncio.Protocol):
             self._user = await self._shared.authenticator.check(authorization)
         except Exception as error:
             self._task = None
-            remote = peer_text(self._transport.get_extra_info("peername"))
-            self._record = TunnelRecord(remote, self._front.name)
-            self._shared.observer.requested(self._record)
-            self._shared.observer.refused(self._record, error.failure if isinstance(error, Refused) else _bug(error))
+            failure = error.failure if isinstance(error, Refused) else _bug(error)
+            self._shared.observer.refused(self._new_record(), failure)
             self._answer(self._front.authenticated(False))
             return
         self._task = None
@@ -314,6 +334,13 @@ class UserConnection(asyncio.Protocol):
             data = self._front.refused(Failure(FailureKind.INTERNAL, "internal error"))
         self._task = None
         self._answer(data)
+
+    def _refuse_request(self, failure: Failure) -> None:
+        """What was sent leads to no tunnel, whatever an exit would say."""
+        record = self._new_record()
+        log.warning("%s %s: %s", self._front.name, record.remote, failure.text)
+        self._shared.observer.refused(record, failure)
+        self._refuse(failure)
 
     def _refuse(self, failure: Failure) -> None:
         self._answer(self._front.refused(failure))

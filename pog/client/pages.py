@@ -112,11 +112,12 @@ def _merged(ours: bytes, theirs: bytes) -> bytes:
 
 _ABOUT = f"""pog {pog.__version__}, client
 
-This port is an HTTP proxy. Programs use it like this:
+This port is a proxy, for HTTP and for SOCKS 4, 4A and 5. Programs use it like this:
 
     curl --proxytunnel --proxy http://HOST:PORT https://example.com/
+    curl --socks5-hostname HOST:PORT https://example.com/
     chromium --proxy-server=http://HOST:PORT
 
-It takes CONNECT; the bytes travel through gRPC to the server, which connects to the destination.
+The bytes travel through gRPC to the server, which connects to the destination.
 Metrics are at /metrics.
 """

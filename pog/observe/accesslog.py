@@ -29,6 +29,9 @@ LONGEST_TEXT = 500
 
 REFUSED = "refused"
 
+# By the name of the front; anything else is what the original says.
+_PROTOCOLS = {"socks4": "SOCKS4", "socks5": "SOCKS5", "unknown": "-"}
+
 
 class AccessLog:
     """Writes to standard output, a line at a time.
@@ -59,8 +62,9 @@ class AccessLog:
         if not self._enabled:
             return
         if not self._json:
+            protocol = _PROTOCOLS.get(record.front, "HTTPS")
             self._write(
-                f"pog: {shown(record.destination_text)} {shown(record.user_text)} HTTPS {shown(record.remote)}"
+                f"pog: {shown(record.destination_text)} {shown(record.user_text)} {protocol} {shown(record.remote)}"
                 f" [{self._now()}] {record.code}\n"
             )
         elif not opened:
@@ -91,7 +95,7 @@ class AccessLog:
                 "responseSize": str(down),
                 "remoteIp": record.remote.rpartition(":")[0].strip("[]"),
                 "latency": f"{seconds:.6f}s",
-                "protocol": "gRPC" if self._role == "server" else "HTTP/1.1",
+                "protocol": "gRPC" if self._role == "server" else _PROTOCOLS.get(record.front, "HTTP/1.1"),
             },
             **jsonlog.trace_fields(record.metadata),
             "tunnel": tunnel | {"duration_seconds": round(seconds, 6)},
@@ -110,6 +114,7 @@ class AccessLog:
             "destination": record.destination_text[:LONGEST_FIELD],
             "user": record.user_text[:LONGEST_FIELD],
             "remote": record.remote,
+            "front": record.front,
             # Behind a front end it is the one who knows; anywhere else the client writes what it likes.
             "forwarded_for": str(forwarded or "")[:LONGEST_FIELD],
             "code": record.code,

@@ -95,7 +95,6 @@ def test_a_malformed_destination(pair: Pair, target: str) -> None:
     "head",
     [
         b"HELLO\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"CONNECT a:1 HTTP/1.1\r\nbad header line\r\n\r\n",
         b"CONNECT a:1 HTTP/1.1\r\nHost : a\r\n\r\n",
         b"CONNECT a:1 HTTP/1.1\r\nX: \x00\r\n\r\n",
@@ -104,6 +103,13 @@ def test_a_malformed_destination(pair: Pair, target: str) -> None:
 def test_a_malformed_head(pair: Pair, head: bytes) -> None:
     answer = send_head(pair.client.address, head)
     check_refusal(answer, 400, "http_request_error")
+
+
+@pytest.mark.parametrize(
+    "first", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\n", b"\xff"]
+)
+def test_another_protocol(pair: Pair, first: bytes) -> None:
+    check_refusal(send_head(pair.client.address, first), 400, "http_protocol_error")
 
 
 def test_a_head_that_is_too_long(pair: Pair) -> None:

@@ -72,6 +72,23 @@ def test_the_line_is_the_originals(zone: None) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("front", "in_line", "in_record"),
+    [
+        ("http", "HTTPS", "HTTP/1.1"),
+        ("socks4", "SOCKS4", "SOCKS4"),
+        ("socks5", "SOCKS5", "SOCKS5"),
+        ("unknown", "-", "-"),
+    ],
+)
+def test_the_protocol_that_the_request_came_by(front: str, in_line: str, in_record: str) -> None:
+    record = opened()
+    record.front = front
+    assert answered(record).split(" ")[3] == in_line
+    said = ended(record, None)
+    assert (said["httpRequest"]["protocol"], said["tunnel"]["front"]) == (in_record, front)
+
+
 def test_a_tunnel_has_one_line_when_it_opens() -> None:
     stream = io.StringIO()
     log = AccessLog(True, stream)
@@ -139,6 +156,7 @@ def test_the_record_of_a_tunnel_says_who_ended_it_and_what_it_moved() -> None:
         "destination": "ifconfig.me:443",
         "user": "ilya",
         "remote": REMOTE,
+        "front": "",
         "forwarded_for": "",
         "code": "200",
         "reason": "done",
