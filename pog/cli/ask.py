@@ -9,12 +9,15 @@ import click
 
 from pog.cli.group import say
 from pog.cli.options import rows, seconds, takes
+from pog.config.exits import BuiltIn
 from pog.config.parsers import LOGIN, SERVER
 from pog.config.settings import ClientSettings, load
 from pog.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pog.config.exits import ServerExit
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,13 +38,16 @@ def probes(command: F) -> F:
     return command
 
 
-def probe_settings(flags: dict[str, object | None], addr: str, auth: str | None) -> ClientSettings:
-    """The settings of a client of `addr`, as far as a single call needs them."""
+def server_exit(flags: dict[str, object | None], addr: str, auth: str | None) -> ServerExit:
+    """How to reach the server at `addr`, as a client would."""
     environ = {name: value for name, value in os.environ.items() if name in PROBE_VARIABLES}
     if auth is not None:
         environ["CLIENT_POG_AUTH"] = auth
     try:
-        return load(ClientSettings, environ, flags | {"server_addr": addr})
+        exit = load(ClientSettings, environ, flags | {"server_addr": addr}).exit
+        if isinstance(exit, BuiltIn):
+            raise SettingsError("--server-addr", f"must be {SERVER.form}, not {addr!r}")
+        return exit
     except SettingsError as error:
         said = {"--server-addr": SERVER.metavar} | ({} if auth is None else {"CLIENT_POG_AUTH": "--auth"})
         raise SettingsError(said.get(error.name, error.name), error.problem) from None
@@ -60,7 +66,7 @@ def health(addr: str, service: str, limit: float, auth: str | None, **flags: obj
     from pog.client.probe import SERVING
     from pog.client.probe import health as ask
 
-    status = asyncio.run(ask(probe_settings(flags, addr, auth), service, limit))
+    status = asyncio.run(ask(server_exit(flags, addr, auth), service, limit))
     say(status)
     raise SystemExit(0 if status == SERVING else 1)
 
@@ -73,4 +79,4 @@ def stacks(addr: str, limit: float, auth: str | None, **flags: object) -> None:
 
     from pog.client.probe import stacks as ask
 
-    say(asyncio.run(ask(probe_settings(flags, addr, auth), limit)))
+    say(asyncio.run(ask(server_exit(flags, addr, auth), limit)))

@@ -10,6 +10,7 @@ from pog.auth.check import Authenticator
 from pog.auth.reload import reload_auth
 from pog.client.connections import Connections
 from pog.client.exits.grpc import GrpcExit
+from pog.client.exits.kinds import make_exit
 from pog.client.pages import Pages
 from pog.observe.accesslog import AccessLog
 from pog.observe.metrics import Metrics
@@ -35,11 +36,11 @@ async def run(settings: ClientSettings, *, shutdown: asyncio.Event, started: Cal
     tune_memory()
     tunnels = Tunnels()
     metrics = Metrics("client", settings, tunnels)
-    exit = GrpcExit(settings, metrics)
+    exit = make_exit(settings.exit, settings, metrics)
     access_log = AccessLog(
         settings.access_log, role="client", style=settings.log_format, on_dropped=metrics.log_dropped.inc
     )
-    pages = Pages(metrics, tunnels, exit if settings.mux_server_metrics else None)
+    pages = Pages(metrics, tunnels, exit if settings.mux_server_metrics and isinstance(exit, GrpcExit) else None)
     authenticator = Authenticator(settings.auth_items, "CLIENT_AUTH_", metrics)
     observer = TunnelObserver("client", tunnels, metrics, access_log)
     connections = Connections(settings, exit, pages, authenticator, observer)

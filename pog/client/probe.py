@@ -27,7 +27,7 @@ from pog.wire.framing import PREFIX_BYTES, framed, message_length
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pog.config.settings import ClientSettings
+    from pog.config.exits import ServerExit
     from pog.http2.session import Session
     from pog.http2.stream import Stream
 
@@ -39,13 +39,13 @@ SERVING = "SERVING"
 _CLOSE_TIMEOUT = 1.0
 
 
-async def health(settings: ClientSettings, service: str, limit: float) -> str:
+async def health(exit: ServerExit, service: str, limit: float) -> str:
     """What the server says of one of its services, or of itself when `service` is empty: SERVING or another word.
 
     The Go original has no grpc.health.v1: that it answers its own health check is SERVING. Raises PogError when there
     is no answer within `limit` seconds, or another one.
     """
-    async with _calls(settings, limit) as calls:
+    async with _calls(exit, limit) as calls:
         request = HealthCheckRequest(service=service)
         try:
             answer = await calls.unary("grpc.health.v1.Health/Check", request, HealthCheckResponse)
@@ -57,9 +57,9 @@ async def health(settings: ClientSettings, service: str, limit: float) -> str:
         return SERVING
 
 
-async def stacks(settings: ClientSettings, limit: float) -> str:
+async def stacks(exit: ServerExit, limit: float) -> str:
     """The stacks of all tasks and threads of the server, as text. Raises PogError."""
-    async with _calls(settings, limit) as calls:
+    async with _calls(exit, limit) as calls:
         try:
             answer = await calls.unary("gstacks.GoroutineStacks/Invoke", gstacks_pb2.Request(), gstacks_pb2.Response)
         except CallFailed as error:
@@ -71,20 +71,20 @@ async def stacks(settings: ClientSettings, limit: float) -> str:
 
 
 @asynccontextmanager
-async def _calls(settings: ClientSettings, limit: float) -> AsyncIterator[_Calls]:
+async def _calls(exit: ServerExit, limit: float) -> AsyncIterator[_Calls]:
     """A connection for calls that are all done within `limit` seconds. Raises ExitUnavailable."""
-    target = Target.of(settings)
+    target = Target.of(exit)
     try:
         async with asyncio.timeout(limit):
             session = await _connect(target)
             try:
-                yield _Calls(session, target, settings.pog_auth.basic() if settings.pog_auth else None)
+                yield _Calls(session, target, exit.login.basic() if exit.login else None)
                 session.drain()
                 await asyncio.wait((session.closed,), timeout=_CLOSE_TIMEOUT)
             finally:
                 session.abort("done")
     except TimeoutError:
-        raise ExitUnavailable(f"no answer from {settings.server_addr} within {limit:g} s") from None
+        raise ExitUnavailable(f"no answer from {exit.server} within {limit:g} s") from None
 
 
 async def _connect(target: Target) -> Session:

@@ -14,14 +14,14 @@ Parsers raise ValueError on anything else; settings.load turns that into a Setti
 `cleaned` removes what a file may have added around a value.
 """
 
-import base64
 import ipaddress
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from pog.config.exits import BuiltIn, Login
 from pog.net.address import Address, join_host_port, parse_host_port
 
 T_co = TypeVar("T_co", covariant=True)
@@ -36,21 +36,6 @@ class Kind(Generic[T_co]):
     form: str
     parse: Callable[[str], T_co]
     secret: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """A user and a password to present; the password appears in no text."""
-
-    user: str
-    password: str = field(repr=False)
-
-    def __str__(self) -> str:
-        return f"{self.user}:***"
-
-    def basic(self) -> str:
-        """The value of an Authorization field, RFC 7617."""
-        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
 
 def cleaned(text: str) -> str:
@@ -134,6 +119,12 @@ def parse_listen(text: str) -> Address:
     return Address(parse_server(f"{host}:1").host if host else "", parse_whole(port, 0, 65535))
 
 
+def parse_exit(text: str) -> Address | BuiltIn:
+    if re.fullmatch(r"[a-z]+:", text):
+        return BuiltIn(text[:-1])
+    return parse_server(text)
+
+
 def parse_server(text: str) -> Address:
     host, port = parse_host_port(text)
     return Address(parse_host(host), port)
@@ -199,6 +190,7 @@ WORKERS = Kind("N", "a whole number from 1 to 256", lambda text: parse_whole(tex
 LISTEN = Kind("[HOST]:PORT", "[host]:port, such as 127.0.0.1:18080, [::1]:18080 or :18080", parse_listen)
 LISTEN_PORT = Kind(PORT.metavar, PORT.form, lambda text: Address("", PORT.parse(text)))
 SERVER = Kind("HOST:PORT", "host:port without a scheme, such as pog.example.com:443 or [::1]:8080", parse_server)
+EXIT = Kind("HOST:PORT", SERVER.form, parse_exit)
 LOGIN = Kind("USER:PASSWORD", "user:password, without quotes and control characters", parse_login, secret=True)
 NETWORKS = Kind("CIDR,...", "networks separated by commas, such as 127.0.0.0/8,::1/128", parse_networks)
 NAMESPACE = Kind("PREFIX", "a metric name prefix of letters, digits, _ and :", parse_namespace)

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from pog.config import parsers
 from pog.config.auth_items import ITEM, ITEM_FILE, AuthItem, ItemFile, parse_items
+from pog.config.exits import BuiltIn, Login, ServerExit
 from pog.config.options import Setting, required, setting
-from pog.config.parsers import Kind, Login, Network
+from pog.config.parsers import Kind, Network
 from pog.errors import SettingsError
 from pog.net.address import Address
 
@@ -177,8 +178,10 @@ class ServerSettings(CommonSettings, Guarded):
 class ClientSettings(CommonSettings, Guarded):
     """What only the client has."""
 
-    server_addr: Address = field(
-        metadata=required("--server-addr", "SERVER_ADDR", parsers.SERVER, "Address of the server.")
+    server_addr: Address | BuiltIn = field(
+        metadata=required(
+            "--server-addr", "SERVER_ADDR", parsers.EXIT, "Address of the server; `direct:` connects without one."
+        )
     )
     server_host: str = setting(
         "--server-host",
@@ -255,6 +258,24 @@ class ClientSettings(CommonSettings, Guarded):
     max_tunnels: int = setting(
         "--max-tunnels", "MAX_TUNNELS", parsers.COUNT, 10_000, "Maximum number of concurrent tunnels."
     )
+
+    @property
+    def exit(self) -> ServerExit | BuiltIn:
+        """The one way out."""
+        if isinstance(self.server_addr, BuiltIn):
+            return self.server_addr
+        return ServerExit(
+            name=str(self.server_addr),
+            server=self.server_addr,
+            authority=self.server_host,
+            insecure=self.insecure,
+            skip_verify=self.skip_verify,
+            login=self.pog_auth,
+            wait=self.exit_wait,
+            connect_timeout=self.connect_timeout,
+            keepalive=self.keepalive,
+            max_connection_age=self.max_connection_age,
+        )
 
 
 def table(cls: type[CommonSettings]) -> Iterator[tuple[str, Setting]]:

@@ -62,6 +62,16 @@ class EgressPolicy:
         return f"{ip} is {kind} ({self.remedy.format(ip=ip)})"
 
 
+@dataclass(frozen=True, slots=True)
+class MetadataPolicy:
+    """Refuses cloud metadata and nothing else."""
+
+    def refusal(self, address: str) -> str | None:
+        """Why `address` (no name) may not be dialled, or None when it may."""
+        ip = _embedded(ipaddress.ip_address(address.partition("%")[0]))
+        return f"{ip} is a cloud metadata address" if ip in _METADATA else None
+
+
 def _allows(network: Network, ip: IPAddress) -> bool:
     if ip in _METADATA:
         return network.num_addresses == 1 and network.network_address == ip

@@ -129,7 +129,7 @@ def test_a_port_that_is_taken_ends_the_start() -> None:
 
 
 def test_no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    from pog.config.parsers import Login
+    from pog.config.exits import Login
 
     async def main() -> None:
         async with serving() as server, client(settings_for(server.address, pog_auth=Login("me", "s3cret"))):

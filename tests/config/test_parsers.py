@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pog.config import parsers
+from pog.config.exits import Login
 from pog.config.parsers import (
     Kind,
-    Login,
     parse_bool,
     parse_duration,
     parse_listen,

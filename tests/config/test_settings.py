@@ -126,7 +126,8 @@ def test_the_tables_for_the_readme_have_a_line_for_every_variable_once() -> None
         for _, row in table(cls):
             for each in row.spellings:
                 assert text.count(f"| `{each.env}` |" if each.env else f"| `{each.flag}` |") == 1
-    assert "| `SERVER_ADDR` | `--server-addr` | Address of the server. | required |" in text
+    line = "| `SERVER_ADDR` | `--server-addr` | Address of the server; `direct:` connects without one. | required |"
+    assert line in text
     # What its value means is the opposite of the field's: none has to be written there.
     assert "Any value of the variable turns it off. |  |" in text
     assert "| `PORT` | `--port` | Port to listen on, at every address. | `8080` |" in text

@@ -1,5 +1,8 @@
 """The ways out of a client: each takes a TunnelRequest and gives a Tunnel or a Failure.
 
+kinds     the table of all kinds
+direct    this machine: dials the destination from here
+reject    refuses everything
 grpc      one pog server: tunnels through it, and its pages
 attempt   one tunnel on its way through it: the gRPC call until the server's answer
 pool      the connections to it: carries out what picker and redial decide

@@ -20,7 +20,7 @@ from pog.net.resolve import is_exhausted
 if TYPE_CHECKING:
     import socket
 
-    from pog.config.settings import ClientSettings
+    from pog.config.exits import ServerExit
     from pog.net.resolve import Resolver
 
 log = logging.getLogger(__name__)
@@ -47,22 +47,22 @@ class Target:
         return "http" if self.tls is None else "https"
 
     @classmethod
-    def of(cls, settings: ClientSettings) -> Target:
+    def of(cls, exit: ServerExit) -> Target:
         """SERVER_HOST is the :authority and the name in the certificate, as with grpc-go's WithAuthority.
 
         Raises SettingsError when the authorities that should be trusted cannot be read.
         """
-        address = settings.server_addr
-        authority = settings.server_host or str(address)
+        address = exit.server
+        authority = exit.authority or str(address)
         return cls(
             host=address.host,
             port=address.port,
             # RFC 4007 section 6: the zone of an IPv6 address means something on this machine only.
             authority=re.sub(r"%[^\]]*", "", authority),
-            tls=None if settings.insecure else client_context(verify=not settings.skip_verify),
+            tls=None if exit.insecure else client_context(verify=not exit.skip_verify),
             server_name=_server_name(authority),
-            timeout=settings.connect_timeout,
-            session=SessionConfig(keepalive=settings.keepalive, keepalive_timeout=_PROBE_TIMEOUT),
+            timeout=exit.connect_timeout,
+            session=SessionConfig(keepalive=exit.keepalive, keepalive_timeout=_PROBE_TIMEOUT),
         )
 
 

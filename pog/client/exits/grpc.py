@@ -18,7 +18,7 @@ from pog.net.resolve import Resolver
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pog.config.settings import ClientSettings
+    from pog.config.exits import ServerExit
     from pog.errors import Failure
     from pog.http2.session import Session
     from pog.observe.metrics import Metrics
@@ -33,11 +33,11 @@ _MAX_PAGE_BYTES = 16 * 1024 * 1024
 class GrpcExit:
     """Connects when started, and keeps connected until closed."""
 
-    def __init__(self, settings: ClientSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: ServerExit, metrics: Metrics) -> None:
         self._metrics = metrics
         self._target = Target.of(settings)
         self._resolver = Resolver()
-        login = settings.pog_auth
+        login = settings.login
         self._headers = call_headers(
             RUN,
             scheme=self._target.scheme,
@@ -45,8 +45,8 @@ class GrpcExit:
             authorization=login.basic() if login is not None else None,
             abilities=True,
         )
-        self.name = str(settings.server_addr)
-        limits = Limits(wait=settings.exit_wait, age=settings.max_connection_age)
+        self.name = settings.name
+        limits = Limits(wait=settings.wait, age=settings.max_connection_age)
         self._pool: Pool[Session] = Pool(self.name, self._dial, limits, metrics.waiters)
 
     def start(self) -> None:

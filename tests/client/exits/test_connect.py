@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pog.client.exits.connect import Target, connect
+from pog.config.exits import ServerExit
 from pog.errors import ExitUnavailable, FailureKind
 from pog.net.address import Address
 from pog.net.resolve import Resolver
@@ -39,7 +40,9 @@ async def dial(target: Target) -> Session:
 
 
 def target(server_addr: Address, **changes: object) -> Target:
-    return Target.of(replace(SETTINGS, server_addr=server_addr, **changes))  # type: ignore[arg-type]
+    exit = replace(SETTINGS, server_addr=server_addr, **changes).exit  # type: ignore[arg-type]
+    assert isinstance(exit, ServerExit)
+    return Target.of(exit)
 
 
 @pytest.mark.parametrize(

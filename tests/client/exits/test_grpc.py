@@ -13,7 +13,7 @@ from grpclib.const import Status
 from h2.errors import ErrorCodes
 
 from pog.client.exits.grpc import GrpcExit
-from pog.config.parsers import Login
+from pog.config.exits import Login, ServerExit
 from pog.errors import Refused
 from pog.grpctest import Faults
 from pog.http2.session import Session
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def exit_to(address: Address, **changes: Any) -> AsyncIterator[GrpcExit]:
     settings = replace(SETTINGS, server_addr=address, **changes)
-    exit = GrpcExit(settings, Metrics("client", settings, Tunnels()))
+    assert isinstance(settings.exit, ServerExit)
+    exit = GrpcExit(settings.exit, Metrics("client", settings, Tunnels()))
     exit.start()
     try:
         yield exit

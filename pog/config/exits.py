@@ -1,0 +1,55 @@
+"""The ways out that a client is told of: a pog server, or a kind that is built in. [pure]"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pog.net.address import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user and a password to present; the password appears in no text."""
+
+    user: str
+    password: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.user}:***"
+
+    def basic(self) -> str:
+        """The value of an Authorization field, RFC 7617."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    """An exit without a server, by the name of its kind. Written with a colon where a server's address may stand."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name}:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerExit:
+    """One pog server as a way out, and how to reach it. Times are in seconds.
+
+    `authority` is the :authority to send and the name to verify, "" for those of the address. `wait`: how long a
+    request waits while there is no connection. `max_connection_age`: then tunnels go on a new connection; 0 is never.
+    """
+
+    name: str
+    server: Address
+    authority: str = ""
+    insecure: bool = False
+    skip_verify: bool = False
+    login: Login | None = None
+    wait: float = 5.0
+    connect_timeout: float = 10.0
+    keepalive: float = 30.0
+    max_connection_age: float = 3000.0
