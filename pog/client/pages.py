@@ -112,7 +112,7 @@ def _merged(ours: bytes, theirs: bytes) -> bytes:
 
 _ABOUT = f"""pog {pog.__version__}, client
 
-This port is a proxy, for HTTP and for SOCKS 4, 4A and 5. Programs use it like this:
+This port is an HTTP proxy and a SOCKS proxy (4, 4A, 5). Programs use it like this:
 
     curl --proxytunnel --proxy http://HOST:PORT https://example.com/
     curl --socks5-hostname HOST:PORT https://example.com/

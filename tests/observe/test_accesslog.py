@@ -156,7 +156,7 @@ def test_the_record_of_a_tunnel_says_who_ended_it_and_what_it_moved() -> None:
         "destination": "ifconfig.me:443",
         "user": "ilya",
         "remote": REMOTE,
-        "front": "",
+        "front": "http",
         "forwarded_for": "",
         "code": "200",
         "reason": "done",
