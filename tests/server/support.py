@@ -1,19 +1,28 @@
-"""A whole server in the test's own event loop."""
+"""A server in the test's own event loop: what `pog server` runs, or its services behind another carrier of calls."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import ipaddress
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import grpc.aio
+
+from pog import grpctest
 from pog.config.settings import ServerSettings
 from pog.net.address import Address
 from pog.net.listen import listening_sockets
-from pog.server.serve import serve
+from pog.server.app import App
+from pog.server.serve import serve, serve_app
+from pog.server.service import Core
+from tests.helpers.user import samples
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from grpclib.const import Handler
 
 # Nothing on loopback takes longer, whatever the load.
 SECONDS = 20.0
@@ -43,3 +52,89 @@ async def serving(**changes: Any) -> AsyncIterator[Running]:
         end.set()
         async with asyncio.timeout(SECONDS):
             await task
+
+
+# How calls come to the services: by the HTTP/2 engine, through ASGI and Hypercorn's own HTTP/2, by grpclib's server.
+CARRIERS = ("engine", "portable", "grpclib")
+# As grpctest's own: neither proxy variables nor connections of other tests.
+_CHANNEL_OPTIONS = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
+
+
+@dataclass(slots=True)
+class Serving:
+    """The services of a server, and a channel of grpcio's, an independent client, to them."""
+
+    core: Core
+    channel: grpc.aio.Channel
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A series of the page of metrics; 0 where there is none."""
+        pairs = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
+        page = samples(self.core.metrics.render()[0].decode())
+        return page.get(f"{name}{{{pairs}}}" if pairs else name, 0.0)
+
+
+@asynccontextmanager
+async def services(carrier: str, **changes: Any) -> AsyncIterator[Serving]:
+    """Serves until the block ends; `changes` are settings. Destinations may be on loopback."""
+    settings = ServerSettings(**{"egress_allow": LOOPBACK, "drain_timeout": 0.2, **changes})
+    if carrier == "grpclib":
+        core = Core(settings)
+        try:
+            async with grpctest.serve(Everything(core)) as sc:
+                yield Serving(core, sc.grpcio_channel())
+        finally:
+            core.close()
+        return
+    app = App(replace(settings, engine="cut-through" if carrier == "engine" else carrier))
+    sockets, end = listening_sockets(Address("127.0.0.1", 0)), asyncio.Event()
+    task = asyncio.create_task(serve_app(app, sockets, end), name="server")
+    channel = grpc.aio.insecure_channel("{}:{}".format(*sockets[0].getsockname()), _CHANNEL_OPTIONS)
+    try:
+        yield Serving(app.core, channel)
+    finally:
+        await channel.close()
+        end.set()
+        async with asyncio.timeout(SECONDS):
+            await task
+        for sock in sockets:
+            sock.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Waits for what has no event."""
+    async with asyncio.timeout(SECONDS):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+class Everything:
+    """All services of a server as one."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def __mapping__(self) -> dict[str, Handler]:
+        return self._core.mapping
+
+
+@asynccontextmanager
+async def destination(
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """A destination on a free port, by its host:port."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(OSError, EOFError):
+                await talk(reader, writer)
+        finally:
+            writer.close()
+
+    listener = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield "{}:{}".format(*listener.sockets[0].getsockname())
+    finally:
+        listener.close()
+        await listener.wait_closed()
