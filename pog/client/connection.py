@@ -4,7 +4,8 @@ state       what it waits for                                   next
 REQUEST     the bytes that tell the front, and the rest of a    BUSY, LINGERING, CLOSED
             request; a timer runs
 BUSY        credentials, a tunnel or a page; what the user      RELAYED, LINGERING, REQUEST (credentials passed),
-            sends meanwhile is kept, up to a bound              CLOSED (the user left)
+            sends meanwhile is kept, up to a bound, or goes     CLOSED (the user left; fast open failed)
+            with the request (fast open)
 RELAYED     the end of the relay; the transport has another     CLOSED
             protocol
 LINGERING   the user's close; an answer was sent, what still    CLOSED
@@ -26,8 +27,8 @@ from pog.front.sniff import sniff
 from pog.net.address import peer_text
 from pog.process.timers import Timer, after
 from pog.tunnel.live import TunnelRecord
-from pog.tunnel.relay import Ended, Reason, Relay
-from pog.tunnel.request import ANONYMOUS, Tunnel, TunnelRequest, User
+from pog.tunnel.relay import Ended, Reason, Relay, reset
+from pog.tunnel.request import ANONYMOUS, EagerAttempt, Tunnel, TunnelRequest, User
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -90,8 +91,10 @@ class UserConnection(asyncio.Protocol):
 
     __slots__ = (
         "_attempt",
+        "_eager",
         "_early",
         "_early_bytes",
+        "_fast",
         "_first",
         "_front",
         "_half_closed",
@@ -123,6 +126,10 @@ class UserConnection(asyncio.Protocol):
         self._early: list[bytes] = []
         self._early_bytes = 0
         self._half_closed = False
+        # The user has been told already that the tunnel is open.
+        self._fast = False
+        # Takes what the user sends meanwhile; not every exit can.
+        self._eager: EagerAttempt | None = None
 
     # Called by the event loop, until the relay takes over.
 
@@ -142,7 +149,7 @@ class UserConnection(asyncio.Protocol):
         """Who asked for a page, or has sent something for the tunnel, may be done with sending only; others left."""
         if self._state is not State.BUSY:
             return False
-        self._half_closed = self._record is None or bool(self._early)
+        self._half_closed = self._record is None or self._early_bytes > 0
         if not self._half_closed:
             self._give_up()
         return self._half_closed
@@ -201,7 +208,10 @@ class UserConnection(asyncio.Protocol):
 
     def _keep(self, data: bytes) -> None:
         if data:
-            self._early.append(data)
+            if self._eager is not None:
+                self._eager.write(data)
+            else:
+                self._early.append(data)
             self._early_bytes += len(data)
             if self._early_bytes >= _MAX_EARLY_BYTES:
                 self._transport.pause_reading()
@@ -269,6 +279,19 @@ class UserConnection(asyncio.Protocol):
             return
         if self._state is State.BUSY:
             self._attempt = attempt
+            if self._shared.settings.fast_open:
+                self._open_fast(attempt)
+
+    def _open_fast(self, attempt: Attempt) -> None:
+        """One round trip less: the user's first bytes go with the request. It cannot be told any more that there is no
+        tunnel, so a failure resets its connection."""
+        self._fast = True
+        self._transport.write(self._front.granted())
+        if isinstance(attempt, EagerAttempt):
+            self._eager = attempt
+            for data in self._early:
+                attempt.write(data)
+            self._early.clear()
 
     def _opened(self, result: Tunnel | Failure) -> None:
         """The handshake is over: here is the tunnel, or why there is none."""
@@ -277,7 +300,11 @@ class UserConnection(asyncio.Protocol):
         self._attempt = None
         if isinstance(result, Failure):
             self._shared.observer.refused(record, result)
-            self._refuse(result)
+            if self._fast:
+                self._state = State.CLOSED
+                reset(self._transport)
+            else:
+                self._refuse(result)
         elif self._transport.is_closing():
             result.transport.abort()
             self._shared.observer.refused(record, _USER_LEFT)
@@ -311,9 +338,11 @@ class UserConnection(asyncio.Protocol):
         )
         self._state = State.RELAYED
         shared.observer.opened(record, relay)
-        self._transport.write(self._front.granted())
+        if not self._fast:
+            self._transport.write(self._front.granted())
         early, self._early = self._early, []
-        relay.start(b"".join(early), ended=self._half_closed)
+        sent = self._early_bytes if self._eager is not None else 0
+        relay.start(b"".join(early), sent=sent, ended=self._half_closed)
 
     def _ended(self, how: Ended) -> None:
         self._state = State.CLOSED
@@ -363,6 +392,9 @@ class UserConnection(asyncio.Protocol):
         if self._state is State.RELAYED:
             assert self._record is not None and self._record.relay is not None
             self._record.relay.stop()
+        elif self._fast:
+            self._give_up()
+            reset(self._transport)
         else:
             self._give_up()
             self._transport.close()

@@ -201,6 +201,14 @@ class ClientSettings(CommonSettings, Guarded):
         Address("127.0.0.1", 18080),
         f"Where the proxy listens: {_LISTEN_HELP}.",
     )
+    fast_open: bool = setting(
+        "--fast-open",
+        "FAST_OPEN",
+        parsers.BOOL,
+        False,
+        "Tell a program at once that its tunnel is open, and send its first bytes along with the request: one round"
+        " trip less. When the tunnel cannot be opened, the program sees a reset and no reason.",
+    )
     pog_auth: Login | None = setting("", "CLIENT_POG_AUTH", OPTIONAL_LOGIN, None, "Credentials for the server.")
     auth: tuple[AuthItem, ...] = setting(
         "",

@@ -195,11 +195,15 @@ class Relay:
         self._closing: Side | None = None
         self.ended: Ended | None = None
 
-    def start(self, early: bytes = b"", *, ended: bool = False, lost: Exception | None = None) -> None:
-        """Begins to pump. What the local socket did before: it sent `early`, it `ended`, or it was `lost`."""
+    def start(self, early: bytes = b"", *, sent: int = 0, ended: bool = False, lost: Exception | None = None) -> None:
+        """Begins to pump. What the local socket did before: it sent `early`, it `ended`, or it was `lost`. `sent` is
+        the number of bytes from it that are in the tunnel already."""
         self._watch(self._idle_timeout, Reason.IDLE)
         self._local.transport.set_protocol(self._local)
         self._tunnel.transport.set_protocol(self._tunnel)
+        if sent:
+            self._first_byte(Side.LOCAL)
+            self._local.received = sent
         if early:
             self._local.data_received(early)
         if ended:

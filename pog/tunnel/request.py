@@ -6,7 +6,7 @@ No exit knows HTTP or SOCKS, no front knows gRPC, and nobody parses a text.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import asyncio
@@ -61,6 +61,15 @@ class Attempt(Protocol):
 
     def cancel(self) -> None:
         """Gives it up: `done` is not called any more."""
+
+
+@runtime_checkable
+class EagerAttempt(Attempt, Protocol):
+    """An attempt that can send something before it is answered (fast open)."""
+
+    def write(self, data: bytes) -> None:
+        """The user's first bytes, to go with the request. The attempt keeps them for a second try, so they have to be
+        few; the caller sees to that."""
 
 
 class Exit(Protocol):

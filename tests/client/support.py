@@ -142,6 +142,11 @@ class Asked:
     request: TunnelRequest
     answer: Callable[[Tunnel | Failure], None]
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    # What the user sent before it was answered (fast open).
+    early: asyncio.StreamReader = field(default_factory=asyncio.StreamReader)
+
+    def write(self, data: bytes) -> None:
+        self.early.feed_data(data)
 
     def open(self) -> MemoryTunnel:
         tunnel = MemoryTunnel()

@@ -40,7 +40,7 @@ from pog.tunnel.lane import LaneTransport, call_error
 from pog.tunnel.relay import Reason, Side
 from pog.tunnel.request import Tunnel
 from pog.wire.content_type import message_form
-from pog.wire.encode import message
+from pog.wire.encode import message, payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +76,7 @@ class GrpcAttempt:
         "_answer",
         "_began",
         "_done",
+        "_early",
         "_exit",
         "_headers",
         "_metrics",
@@ -103,6 +104,7 @@ class GrpcAttempt:
         self._metrics = metrics
         self._done: Callable[[Tunnel | Failure], None] | None = done
         self._answer = b""
+        self._early: list[bytes] = []
         self._stream: Stream | None = None
         self._tried: Session | None = None
         self._again = False
@@ -116,6 +118,11 @@ class GrpcAttempt:
             self._try(session)
         else:
             self._wait = asyncio.get_running_loop().create_task(self._acquire(), name="wait for a connection")
+
+    def write(self, data: bytes) -> None:
+        self._early.append(data)
+        if self._stream is not None:
+            _write_payload(self._stream, data)
 
     def cancel(self) -> None:
         """Gives it up: a call under way is reset."""
@@ -146,6 +153,8 @@ class GrpcAttempt:
         else:
             self._metrics.rpc_started(RUN)
             stream.attach(self)
+            for data in self._early:
+                _write_payload(stream, data)
 
     def _unanswered(self, error: Exception) -> None:
         """The server has done nothing for this call, so another try can do no harm."""
@@ -241,18 +250,30 @@ class GrpcAttempt:
             return
         answered = stream.headers is not None
         self._end_call(Status.UNAVAILABLE)
-        if _harmless(error) and not answered:
+        if not answered and self._may_repeat(error):
             self._unanswered(error)
         elif isinstance(error, ConnectionLost):
             self._finish(Failure(FailureKind.EXIT_UNAVAILABLE, str(error)))
         else:
             self._finish(failure_of_exit(Status.INTERNAL, str(error)))
 
+    def _may_repeat(self, error: TunnelError) -> bool:
+        """RFC 9113 section 8.7: a refused stream was not processed at all. On a connection that broke, the destination
+        may have got the user's first bytes, and must not get them twice."""
+        if isinstance(error, ConnectionLost):
+            return not self._early
+        return isinstance(error, TunnelReset) and error.by_peer and error.code == ErrorCodes.REFUSED_STREAM
+
     def pause_writing(self) -> None:
         pass
 
     def resume_writing(self) -> None:
         pass
+
+
+def _write_payload(stream: Stream, data: bytes) -> None:
+    chunks = payload(data)
+    stream.write(chunks, sum(map(len, chunks)))
 
 
 def _tunnel_ended(metrics: Metrics, began: float, how: Ended) -> None:
@@ -268,11 +289,6 @@ def _status(how: Ended) -> Status:
     if how.reason is Reason.DONE:
         return Status.OK
     return Status.UNAVAILABLE if how.side is Side.TUNNEL else Status.CANCELLED
-
-
-def _harmless(error: TunnelError) -> bool:
-    refused = isinstance(error, TunnelReset) and error.by_peer and error.code == ErrorCodes.REFUSED_STREAM
-    return refused or isinstance(error, ConnectionLost)
 
 
 def _check_answer(data: bytes, headers: dict[str, str]) -> None:

@@ -14,13 +14,14 @@ from h2.errors import ErrorCodes
 
 from pog.client.exits.grpc import GrpcExit
 from pog.config.exits import Login, ServerExit
-from pog.errors import Refused
+from pog.errors import Failure, FailureKind, Refused
 from pog.grpctest import Faults
 from pog.http2.session import Session
-from pog.net.address import Address
+from pog.net.address import Address, parse_destination
 from pog.observe.metrics import Metrics
 from pog.proto.grpcproxy_pb2 import ConnectResponse, HalfClose, Packet
 from pog.tunnel.live import Tunnels
+from pog.tunnel.request import ANONYMOUS, Tunnel, TunnelRequest
 from tests.client.server import HEAD, Call, Server, serving
 from tests.client.support import SECONDS, SETTINGS, open_tunnel, run
 
@@ -415,5 +416,54 @@ def test_a_page_of_the_server() -> None:
             await page.sent()
             await page.reset(ErrorCodes.INTERNAL_ERROR)
             assert await fetching == (200, None)
+
+    run(main())
+
+
+def test_first_bytes_go_with_the_request_and_once_more_with_the_second_try() -> None:
+    async def main() -> None:
+        async with serving() as server, exit_to(server.address) as exit:
+            opened: asyncio.Future[Tunnel | Failure] = asyncio.get_running_loop().create_future()
+            request = TunnelRequest(parse_destination("h:1"), ANONYMOUS, "http", "127.0.0.1:1")
+            attempt = exit.open(request, opened.set_result)
+            attempt.write(b"hello, ")
+            first = await server.call()
+            assert (await first.receive()).connect_request.host_port == "h:1"
+            assert (await first.receive()).payload == b"hello, "
+            attempt.write(b"world")
+            assert (await first.receive()).payload == b"world"
+            first.stream.reset_nowait(ErrorCodes.REFUSED_STREAM)
+            second = await server.call()
+            assert (await second.receive()).connect_request.host_port == "h:1"
+            assert [(await second.receive()).payload for _ in range(2)] == [b"hello, ", b"world"]
+            assert not opened.done()
+            attempt.write(b"!")
+            assert (await second.receive()).payload == b"!"
+            await second.stream.send_headers(HEAD)
+            await second.send(Packet(connect_response=ConnectResponse()))
+            tunnel, received = await opened, Received()
+            assert isinstance(tunnel, Tunnel)
+            tunnel.transport.set_protocol(received)
+            tunnel.transport.write(b"more")
+            assert (await second.receive()).payload == b"more"
+            tunnel.transport.abort()
+            await received.lost
+
+    run(main())
+
+
+def test_first_bytes_are_not_sent_twice_when_the_first_may_have_arrived() -> None:
+    async def main() -> None:
+        async with serving() as server, exit_to(server.address) as exit:
+            opened: asyncio.Future[Tunnel | Failure] = asyncio.get_running_loop().create_future()
+            request = TunnelRequest(parse_destination("h:1"), ANONYMOUS, "http", "127.0.0.1:1")
+            attempt = exit.open(request, opened.set_result)
+            attempt.write(b"POST / HTTP/1.1")
+            call = await server.call()
+            call.stream.connection.abort("a fault")
+            failure = await opened
+            assert isinstance(failure, Failure)
+            assert failure.kind is FailureKind.EXIT_UNAVAILABLE
+            assert server.script.calls.empty()
 
     run(main())
