@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers import pog, runner
+from tests.helpers import known_faults, pog, runner
 from tests.helpers.origin import Origins
 from tests.helpers.tls import Authority
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "loops(*names): the event loops for a coroutine test: production, asyncio, uvloop"
-    )
+    for marker in (
+        "loops(*names): the event loops for a coroutine test: production, asyncio, uvloop",
+        "known_fault(reason): on the portable path the test may meet this fault of Hypercorn's",
+    ):
+        config.addinivalue_line("markers", marker)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -28,6 +30,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Coroutine tests with a fixture of pog.grpctest are run by its plugin, which comes first."""
     return runner.call(pyfuncitem)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    known_faults.judge(item, call, report)
+    return report
 
 
 @pytest.fixture(scope="session")

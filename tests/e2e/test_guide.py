@@ -12,6 +12,7 @@ import pytest
 
 from tests.helpers import pog
 from tests.helpers.items import item
+from tests.helpers.known_faults import LATE_DATA
 from tests.helpers.process import ROOT
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[pog.End]:
         yield end
 
 
+@LATE_DATA
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_server_is_asked(server: pog.End, command: str) -> None:
     name = command.split()[0]

@@ -16,6 +16,7 @@ from pog.proto import healthcheck_pb2
 from pog.proto.healthcheck_grpc import HealthcheckBase
 from tests.helpers import pog
 from tests.helpers.items import item
+from tests.helpers.known_faults import LATE_DATA
 from tests.helpers.origin import Origins, full_backlog, silent, unused_port
 from tests.helpers.process import Program
 from tests.helpers.user import basic, connect
@@ -35,6 +36,7 @@ def run(*args: str, env: dict[str, str] | None = None) -> tuple[int, str, str]:
     return status, "\n".join(program.stdout), program.output()
 
 
+@LATE_DATA
 def test_health(shared_server: pog.End) -> None:
     address = shared_server.host_port
     assert run("health", address, "--insecure")[:2] == (0, "SERVING")
@@ -45,6 +47,7 @@ def test_health(shared_server: pog.End) -> None:
     assert "NOT_FOUND" in said
 
 
+@LATE_DATA
 def test_health_needs_no_credentials_and_stacks_do() -> None:
     end = pog.server({"POG_AUTH_A": item("a", "secret")})
     with end.program:
@@ -58,6 +61,7 @@ def test_health_needs_no_credentials_and_stacks_do() -> None:
             assert "wrong\n" not in said
 
 
+@LATE_DATA
 def test_stacks_of_a_server_that_does_not_serve_them() -> None:
     end = pog.server({"STACKS": ""})
     with end.program:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers import pog
 from tests.helpers.items import expiry, item
+from tests.helpers.known_faults import LATE_DATA
 from tests.helpers.origin import Origins, echo
 from tests.helpers.process import Program
 from tests.helpers.user import Address, basic, connect, get
@@ -75,6 +76,7 @@ def test_a_bad_file_changes_nothing_and_says_why(tmp_path: Path, origins: Origin
             assert status(client.address, target, "b:b") == 407
 
 
+@LATE_DATA
 def test_the_servers_users_with_several_workers(tmp_path: Path, origins: Origins) -> None:
     path = tmp_path / "users"
     path.write_text(item("a", "a"))

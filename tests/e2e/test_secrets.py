@@ -15,6 +15,7 @@ import pytest
 
 from tests.helpers import pog, rpc
 from tests.helpers.items import expiry, item
+from tests.helpers.known_faults import LATE_DATA
 from tests.helpers.origin import Origins, echo
 from tests.helpers.process import Program
 from tests.helpers.user import Address, basic, connect, get, send_head
@@ -105,6 +106,7 @@ def from_the_server(server: pog.End) -> Iterator[str]:
         yield answer.head.decode()
 
 
+@LATE_DATA
 @pytest.mark.parametrize("style", ["line", "json"])
 def test_both_ends_at_their_most_talkative(style: str, origins: Origins) -> None:
     talkative = {"LOG_LEVEL": "debug", "LOG_FORMAT": style, "PYTHONASYNCIODEBUG": "1"}

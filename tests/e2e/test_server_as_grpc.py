@@ -12,6 +12,7 @@ import pog as package
 from pog.proto.grpcproxy_pb2 import ConnectResponse, HalfClose, Packet
 from tests.helpers import pog, rpc
 from tests.helpers.items import expiry, item
+from tests.helpers.known_faults import LATE_DATA
 from tests.helpers.origin import (
     Origins,
     blocks,
@@ -174,6 +175,7 @@ def test_a_packet_of_more_than_4_mib(opened: grpc.Channel) -> None:
         assert tunnel.status()[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+@LATE_DATA
 def test_no_packet_at_all(opened: grpc.Channel) -> None:
     with rpc.Tunnel(opened) as tunnel:
         tunnel.end()
@@ -195,6 +197,7 @@ def check_live(found: int, expected: int) -> None:
     assert found == expected
 
 
+@LATE_DATA
 def test_an_unknown_method(opened: grpc.Channel) -> None:
     for path in ("/HTTPProxy/Walk", "/nobody.Knows/It"):
         with pytest.raises(grpc.RpcError) as caught:

@@ -18,6 +18,7 @@ from grpclib.const import Status
 from pog.http2 import frames
 from tests.helpers import h2c, pog
 from tests.helpers.items import item
+from tests.helpers.known_faults import LATE_DATA
 from tests.helpers.process import Program
 from tests.helpers.user import send_head
 from tests.http2 import factory
@@ -67,6 +68,7 @@ def test_watchers_are_told_the_end_and_do_not_delay_it(start: Callable[..., pog.
         end.program.check_output()
 
 
+@LATE_DATA
 def test_health_is_for_everybody_and_the_rest_is_not() -> None:
     end = pog.server({"POG_AUTH_A": item("a", "a")})
     with end.program:
@@ -112,6 +114,7 @@ CHECK = "/grpc.health.v1.Health/Check"
 EMPTY = bytes(5)
 
 
+@LATE_DATA
 @pytest.mark.parametrize(
     ("path", "more", "content", "status", "text"),
     [
@@ -269,6 +272,7 @@ def test_a_call_by_connect_may_have_a_whole_url(shared_server: pog.End) -> None:
         assert (answer.status, answer.body) == (200, '{"status": "SERVING"}')
 
 
+@LATE_DATA
 def test_the_form_of_metrics_is_negotiated(shared_server: pog.End) -> None:
     fields = (("accept", "text/plain;q=0.2"), ("accept", "application/openmetrics-text;q=0.9"))
     assert "# EOF" in h2c.request(shared_server.address, "GET", "/metrics", *fields)[1].decode()

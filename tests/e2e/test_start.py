@@ -13,6 +13,7 @@ import pytest
 
 from tests.helpers import h2c, pog, rpc
 from tests.helpers.items import item
+from tests.helpers.known_faults import LATE_DATA
 from tests.helpers.origin import Origins, echo
 from tests.helpers.process import Program
 from tests.helpers.tls import Authority, PlainAuthority
@@ -239,6 +240,7 @@ def test_grpc_alone(origins: Origins) -> None:
             assert rpc.health(opened)["version"]
 
 
+@LATE_DATA
 def test_stacks_are_served_only_when_asked_for() -> None:
     server = pog.server({"STACKS": ""})
     with server.program, rpc.channel(server.host_port) as opened:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.helpers import pog, rpc
 from tests.helpers.items import item
+from tests.helpers.known_faults import LATE_DATA
 from tests.helpers.origin import Origin, Origins, echo, unused_port
 from tests.helpers.process import Program
 from tests.helpers.user import basic, connect, get
@@ -248,6 +249,7 @@ def test_every_address_of_both_families() -> None:
         assert len(warnings) == 1
 
 
+@LATE_DATA
 def test_grpc_alone_and_credentials(origins: Origins) -> None:
     env = {"GRPC_AND_HTTP_MUX": "0", "POG_AUTH_A": item("a", "a")}
     end = pog.server(env, "--workers", "2")

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
@@ -28,6 +29,9 @@ PORTABLE = os.environ.get("POG_TEST_ENGINE") == "portable"
 _FAULTS = re.compile(
     r"Traceback \(most recent call last\)|was never retrieved|was never awaited|was destroyed but it is"
 )
+# Of Hypercorn's own engine: content that comes after the answer; and when a program has printed it, as time.time().
+_LATE_DATA = re.compile(r"\bKeyError: \d+")
+late_data: list[float] = []
 
 
 class Program:
@@ -61,8 +65,11 @@ class Program:
     def _read(self, name: str, pipe: IO[bytes]) -> None:
         with pipe:
             for line in pipe:
+                text = line.decode(errors="replace").rstrip("\n")
+                if PORTABLE and _LATE_DATA.search(text):
+                    late_data.append(time.time())
                 with self._changed:
-                    self._lines[name].append(line.decode(errors="replace").rstrip("\n"))
+                    self._lines[name].append(text)
                     self._changed.notify_all()
         with self._changed:
             self._open -= 1
