@@ -2,7 +2,8 @@ import asyncio
 import threading
 import timeit
 from base64 import b64encode
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import bcrypt
@@ -69,45 +70,35 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
     runs.gate.set()
 
 
-def run(auth: Authenticator, test: Coroutine[object, object, None]) -> None:
-    try:
-        asyncio.run(test)
-    finally:
-        auth.close()
-
-
-def outcome(auth: Authenticator, *headers: str | None) -> list[str]:
+async def outcome(auth: Authenticator, *headers: str | None) -> list[str]:
     """What each header gets, one after the other: the user, or the error's text."""
     results: list[str] = []
-
-    async def ask() -> None:
+    with closing(auth):
         for header in headers:
             try:
                 results.append((await auth.check(header)).name)
             except AuthError as error:
                 results.append(str(error))
-
-    run(auth, ask())
     return results
 
 
-def test_without_items_everybody_passes(metrics: Metrics) -> None:
+async def test_without_items_everybody_passes(metrics: Metrics) -> None:
     auth = Authenticator((), "POG_AUTH_", metrics)
     assert auth.is_open
     assert auth.check_nowait(None) == auth.check_nowait("nonsense") == ANONYMOUS
-    assert outcome(auth, None, "nonsense") == ["anonymous", "anonymous"]
+    assert await outcome(auth, None, "nonsense") == ["anonymous", "anonymous"]
     assert metrics.registry.get_sample_value("auth_item_earliest_expiry", {"name": "POG_AUTH_"}) is None
 
 
-def test_the_right_password_passes_in_every_spelling_that_the_original_takes(metrics: Metrics) -> None:
+async def test_the_right_password_passes_in_every_spelling_that_the_original_takes(metrics: Metrics) -> None:
     auth = Authenticator([item("ilya"), item("anna", cost=5)], "POG_AUTH_", metrics, now=Clock())
     assert not auth.is_open
     good = basic("ilya", "right")
     spellings = [good, good.replace("Basic", "bAsIc"), good.replace(" ", "   "), good.removeprefix("Basic ")]
-    assert outcome(auth, *spellings, basic("anna", "right")) == ["ilya"] * 4 + ["anna"]
+    assert await outcome(auth, *spellings, basic("anna", "right")) == ["ilya"] * 4 + ["anna"]
 
 
-def test_no_stranger_can_tell_unknown_from_wrong_from_expired(metrics: Metrics, runs: Runs) -> None:
+async def test_no_stranger_can_tell_unknown_from_wrong_from_expired(metrics: Metrics, runs: Runs) -> None:
     """Neither by the text nor by the work: the sum of 2**cost is what bcrypt's time is made of."""
     items = [item("cheap", cost=4), item("dear", cost=6), item("old", cost=4, days=-1), item("older", cost=6, days=-9)]
     strangers = {"nobody", "cheap", "dear"}
@@ -115,61 +106,61 @@ def test_no_stranger_can_tell_unknown_from_wrong_from_expired(metrics: Metrics, 
     for user in ("nobody", "cheap", "dear", "old", "older"):
         auth = Authenticator(items, "POG_AUTH_", metrics, now=Clock())
         password = "wrong" if user in strangers else "right"
-        texts.update(outcome(auth, basic(user, password)))
+        texts.update(await outcome(auth, basic(user, password)))
         works.add(sum(2**cost for cost in runs))
         runs.clear()
     assert texts == {"wrong or expired user and/or password"}
     assert works == {2**6}
 
 
-def test_a_success_is_remembered_and_costs_no_second_run(metrics: Metrics, runs: Runs) -> None:
+async def test_a_success_is_remembered_and_costs_no_second_run(metrics: Metrics, runs: Runs) -> None:
     auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
     good = basic("ilya", "right")
     assert auth.check_nowait(good) is None
-    assert outcome(auth, good, good) == ["ilya", "ilya"]
+    assert await outcome(auth, good, good) == ["ilya", "ilya"]
     assert auth.check_nowait(good) == User("ilya")
     assert runs == [4]
     assert auth.check_nowait(basic("ilya", "wrong")) is None
 
 
-def test_what_is_remembered_is_neither_the_password_nor_the_header(metrics: Metrics) -> None:
+async def test_what_is_remembered_is_neither_the_password_nor_the_header(metrics: Metrics) -> None:
     auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
     good = basic("ilya", "right")
-    outcome(auth, good)
+    await outcome(auth, good)
     assert "right" not in repr(auth._remembered)
     assert good.removeprefix("Basic ") not in repr(auth._remembered)
 
 
-def test_a_refusal_is_not_remembered(metrics: Metrics, runs: Runs) -> None:
+async def test_a_refusal_is_not_remembered(metrics: Metrics, runs: Runs) -> None:
     auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
-    outcome(auth, basic("ilya", "wrong"), basic("ilya", "wrong"))
+    await outcome(auth, basic("ilya", "wrong"), basic("ilya", "wrong"))
     assert runs == [4, 4]
     assert metrics.registry.get_sample_value("auth_failures_total") == 2
 
 
-def test_what_was_remembered_ends_with_its_item(metrics: Metrics) -> None:
+async def test_what_was_remembered_ends_with_its_item(metrics: Metrics) -> None:
     clock = Clock()
     auth = Authenticator([item("ilya", days=1)], "POG_AUTH_", metrics, now=clock)
     good = basic("ilya", "right")
-    outcome(auth, good)
+    await outcome(auth, good)
     clock.now = NOW + timedelta(days=1)
     assert auth.check_nowait(good) == User("ilya")
     clock.now += timedelta(seconds=1)
     assert auth.check_nowait(good) is None
 
 
-def test_memory_is_bounded_and_the_oldest_goes_first(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_is_bounded_and_the_oldest_goes_first(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "MOST_REMEMBERED", 2)
     users = [basic(name, "right") for name in "abc"]
     auth = Authenticator([item(name) for name in "abc"], "POG_AUTH_", metrics, now=Clock())
-    outcome(auth, *users)
+    await outcome(auth, *users)
     assert [auth.check_nowait(user) for user in users] == [None, User("b"), User("c")]
 
 
-def test_the_same_credentials_at_the_same_time_share_one_run(metrics: Metrics, runs: Runs) -> None:
+async def test_the_same_credentials_at_the_same_time_share_one_run(metrics: Metrics, runs: Runs) -> None:
     auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
 
-    async def ask() -> None:
+    with closing(auth):
         runs.gate.clear()
         asking = [asyncio.create_task(auth.check(basic("ilya", "right"))) for _ in range(20)]
         await asyncio.sleep(0)
@@ -179,16 +170,14 @@ def test_the_same_credentials_at_the_same_time_share_one_run(metrics: Metrics, r
         results = await asyncio.gather(*asking, return_exceptions=True)
         assert isinstance(results[0], asyncio.CancelledError)
         assert results[1:] == [User("ilya")] * 19
-
-    run(auth, ask())
     assert runs == [4]
 
 
-def test_only_so_many_may_wait(metrics: Metrics, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_so_many_may_wait(metrics: Metrics, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "MOST_WAITING", 3)
     auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
 
-    async def ask() -> None:
+    with closing(auth):
         runs.gate.clear()
         waiting = [asyncio.create_task(auth.check(basic("ilya", f"wrong {n}"))) for n in range(3)]
         await asyncio.sleep(0)
@@ -198,13 +187,11 @@ def test_only_so_many_may_wait(metrics: Metrics, runs: Runs, monkeypatch: pytest
         assert all(isinstance(each, AuthError) for each in await asyncio.gather(*waiting, return_exceptions=True))
         assert await auth.check(basic("ilya", "right")) == User("ilya")
 
-    run(auth, ask())
 
-
-def test_the_loop_goes_on_while_bcrypt_runs(metrics: Metrics, runs: Runs) -> None:
+async def test_the_loop_goes_on_while_bcrypt_runs(metrics: Metrics, runs: Runs) -> None:
     auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
 
-    async def ask() -> None:
+    with closing(auth):
         runs.gate.clear()
         asking = asyncio.create_task(auth.check(basic("ilya", "right")))
         for _ in range(100):
@@ -213,21 +200,19 @@ def test_the_loop_goes_on_while_bcrypt_runs(metrics: Metrics, runs: Runs) -> Non
         runs.gate.set()
         assert await asking == User("ilya")
 
-    run(auth, ask())
 
-
-def test_passwords_beyond_the_limit_of_bcrypt_never_pass(metrics: Metrics) -> None:
+async def test_passwords_beyond_the_limit_of_bcrypt_never_pass(metrics: Metrics) -> None:
     longest = "x" * 72
     hashed = bcrypt.hashpw(longest.encode(), bcrypt.gensalt(4)).decode()
     auth = Authenticator([item("ilya", hashed=hashed)], "POG_AUTH_", metrics, now=Clock())
     refused = str(AuthError())
-    assert outcome(auth, basic("ilya", longest), basic("ilya", longest + "y")) == ["ilya", refused]
+    assert await outcome(auth, basic("ilya", longest), basic("ilya", longest + "y")) == ["ilya", refused]
 
 
-def test_of_two_items_with_one_name_the_first_counts(metrics: Metrics) -> None:
+async def test_of_two_items_with_one_name_the_first_counts(metrics: Metrics) -> None:
     other = bcrypt.hashpw(b"other", bcrypt.gensalt(4)).decode()
     auth = Authenticator([item("ilya"), item("ilya", hashed=other)], "POG_AUTH_", metrics, now=Clock())
-    assert outcome(auth, basic("ilya", "right"), basic("ilya", "other")) == ["ilya", str(AuthError())]
+    assert await outcome(auth, basic("ilya", "right"), basic("ilya", "other")) == ["ilya", str(AuthError())]
 
 
 MALFORMED = [
@@ -244,16 +229,16 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("header", MALFORMED)
-def test_malformed_credentials_are_refused_with_the_same_text(metrics: Metrics, runs: Runs, header: str) -> None:
+async def test_malformed_credentials_are_refused_with_the_same_text(metrics: Metrics, runs: Runs, header: str) -> None:
     auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
     assert auth.check_nowait(header) is None
-    assert outcome(auth, header) == [str(AuthError())]
+    assert await outcome(auth, header) == [str(AuthError())]
     assert runs == []
 
 
-def test_missing_credentials_are_asked_for(metrics: Metrics) -> None:
+async def test_missing_credentials_are_asked_for(metrics: Metrics) -> None:
     auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
-    assert outcome(auth, None, "") == ["user and password required"] * 2
+    assert await outcome(auth, None, "") == ["user and password required"] * 2
     assert metrics.registry.get_sample_value("auth_failures_total") == 0
 
 
@@ -279,10 +264,10 @@ def test_a_dummy_hash_is_a_hash(cost: int) -> None:
     assert bcrypt.checkpw(b"anything", dummy_hash(cost)) is False
 
 
-def test_a_remembered_check_costs_microseconds(metrics: Metrics) -> None:
+async def test_a_remembered_check_costs_microseconds(metrics: Metrics) -> None:
     auth = Authenticator([item("ilya")], "POG_AUTH_", metrics, now=Clock())
     good = basic("ilya", "right")
-    outcome(auth, good)
+    await outcome(auth, good)
     auth._now = lambda: 0.0
     rounds = 2000
     best = min(timeit.repeat(lambda: auth.check_nowait(good), number=rounds, repeat=5)) / rounds
@@ -290,28 +275,26 @@ def test_a_remembered_check_costs_microseconds(metrics: Metrics) -> None:
     assert best < 50e-6
 
 
-def test_other_items_count_at_once(metrics: Metrics) -> None:
+async def test_other_items_count_at_once(metrics: Metrics) -> None:
     auth = Authenticator([item("ilya"), item("anna")], "POG_AUTH_", metrics, now=Clock())
     good = [basic(name, "right") for name in ("ilya", "anna", "nina")]
 
-    async def test() -> None:
+    with closing(auth):
         await auth.check(good[0])
         auth.replace([item("anna"), item("nina", days=9)])
         assert auth.check_nowait(good[0]) is None
         with pytest.raises(AuthError):
             await auth.check(good[0])
         assert [await auth.check(each) for each in good[1:]] == [User("anna"), User("nina")]
-
-    run(auth, test())
     expiry = metrics.registry.get_sample_value("auth_item_earliest_expiry", {"name": "POG_AUTH_"})
     assert expiry == (NOW + timedelta(days=1)).timestamp()
 
 
-def test_a_check_under_way_is_made_again_when_the_items_change(metrics: Metrics, runs: Runs) -> None:
+async def test_a_check_under_way_is_made_again_when_the_items_change(metrics: Metrics, runs: Runs) -> None:
     """Who was removed does not slip in, who was added is not turned away."""
     auth = Authenticator([item("ilya"), item("anna")], "POG_AUTH_", metrics, now=Clock())
 
-    async def test() -> None:
+    with closing(auth):
         runs.gate.clear()
         removed, added = (asyncio.create_task(auth.check(basic(name, "right"))) for name in ("ilya", "nina"))
         await asyncio.sleep(0)
@@ -320,6 +303,4 @@ def test_a_check_under_way_is_made_again_when_the_items_change(metrics: Metrics,
         assert await added == User("nina")
         with pytest.raises(AuthError):
             await removed
-
-    run(auth, test())
     assert len(auth._remembered) == 1

@@ -50,20 +50,17 @@ class Ends:
             raise
 
 
-def test_the_client_is_pointed_at_the_server_and_drains_first(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_client_is_pointed_at_the_server_and_drains_first(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = Ends(monkeypatch)
     told: list[Address] = []
 
-    async def main() -> None:
-        shutdown = asyncio.Event()
+    shutdown = asyncio.Event()
 
-        def started(server: Address, clients: list[Address]) -> None:
-            told.extend([server, *clients])
-            shutdown.set()
+    def started(server: Address, clients: list[Address]) -> None:
+        told.extend([server, *clients])
+        shutdown.set()
 
-        await up(SERVER, CLIENT, shutdown=shutdown, started=started)
-
-    asyncio.run(main())
+    await up(SERVER, CLIENT, shutdown=shutdown, started=started)
     assert told == [SERVER_AT, CLIENT_AT]
     assert ends.events == ["client drained", "server drained"]
 
@@ -77,13 +74,12 @@ def test_the_client_is_pointed_at_the_server_and_drains_first(monkeypatch: pytes
         ("client later", ["server cancelled"]),
     ],
 )
-def test_when_one_end_fails_the_other_ends(monkeypatch: pytest.MonkeyPatch, failing: str, events: list[str]) -> None:
+async def test_when_one_end_fails_the_other_ends(
+    monkeypatch: pytest.MonkeyPatch, failing: str, events: list[str]
+) -> None:
     ends = Ends(monkeypatch, failing)
 
-    async def main() -> None:
-        await up(SERVER, CLIENT, shutdown=asyncio.Event(), started=lambda _server, _client: None)
-
     with pytest.raises(ExceptionGroup) as caught:
-        asyncio.run(main())
+        await up(SERVER, CLIENT, shutdown=asyncio.Event(), started=lambda _server, _client: None)
     assert isinstance(caught.value.exceptions[0], OSError)
     assert ends.events == events

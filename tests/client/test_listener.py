@@ -10,7 +10,7 @@ import pytest
 
 from pog.client.listener import Listener
 from pog.net.address import Address
-from tests.client.support import ANY_PORT, SECONDS, run
+from tests.client.support import ANY_PORT, SECONDS
 
 
 class Counted(asyncio.Protocol):
@@ -40,7 +40,7 @@ async def accepted(address: Address, host: str = "127.0.0.1") -> tuple[asyncio.S
 
 
 @pytest.mark.parametrize("hosts", [["127.0.0.1"], ["127.0.0.1", "::1"]], ids=["one socket", "two sockets"])
-def test_at_the_limit_new_connections_wait_until_others_end(
+async def test_at_the_limit_new_connections_wait_until_others_end(
     hosts: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     system = socket.getaddrinfo
@@ -51,64 +51,52 @@ def test_at_the_limit_new_connections_wait_until_others_end(
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
 
-    async def main() -> None:
-        owner = Owner(limit=4)
-        address, *others = await owner.listener.listen(Address("name.test", 0))
-        assert [address.host, *(each.host for each in others)] == hosts
-        for _ in range(2):
-            users = [await accepted(address, hosts[number % len(hosts)]) for number in range(4)]
-            waiting = [asyncio.create_task(accepted(address, host)) for host in hosts]
-            done, _ = await asyncio.wait(waiting, timeout=0.1)
-            assert not done
-            for _, writer in users:
-                writer.close()
-            for each in waiting:
-                _, writer = await each
-                writer.close()
-                await writer.wait_closed()
-        await owner.listener.close()
-
-    run(main())
+    owner = Owner(limit=4)
+    address, *others = await owner.listener.listen(Address("name.test", 0))
+    assert [address.host, *(each.host for each in others)] == hosts
+    for _ in range(2):
+        users = [await accepted(address, hosts[number % len(hosts)]) for number in range(4)]
+        waiting = [asyncio.create_task(accepted(address, host)) for host in hosts]
+        done, _ = await asyncio.wait(waiting, timeout=0.1)
+        assert not done
+        for _, writer in users:
+            writer.close()
+        for each in waiting:
+            _, writer = await each
+            writer.close()
+            await writer.wait_closed()
+    await owner.listener.close()
     assert "4 connections, the limit" in caplog.text
 
 
-def test_without_a_host_both_families_are_taken() -> None:
-    async def main() -> None:
-        owner = Owner(limit=10)
-        (address,) = await owner.listener.listen(Address("", 0))
-        assert address.port
-        hosts = ["127.0.0.1", "::1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
-        for host in hosts:
-            _, writer = await accepted(address, host)
-            writer.close()
-            await writer.wait_closed()
-        await owner.listener.close()
-
-    run(main())
+async def test_without_a_host_both_families_are_taken() -> None:
+    owner = Owner(limit=10)
+    (address,) = await owner.listener.listen(Address("", 0))
+    assert address.port
+    hosts = ["127.0.0.1", "::1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
+    for host in hosts:
+        _, writer = await accepted(address, host)
+        writer.close()
+        await writer.wait_closed()
+    await owner.listener.close()
 
 
-def test_a_port_that_is_taken_is_named() -> None:
-    async def main() -> None:
-        first, second = Owner(1), Owner(1)
-        (address,) = await first.listener.listen(ANY_PORT)
-        with pytest.raises(OSError, match=f"127.0.0.1:{address.port}"):
-            await second.listener.listen(address)
-        await second.listener.close()
-        await first.listener.close()
-
-    run(main())
+async def test_a_port_that_is_taken_is_named() -> None:
+    first, second = Owner(1), Owner(1)
+    (address,) = await first.listener.listen(ANY_PORT)
+    with pytest.raises(OSError, match=f"127.0.0.1:{address.port}"):
+        await second.listener.listen(address)
+    await second.listener.close()
+    await first.listener.close()
 
 
 @pytest.mark.parametrize("limit", [1, 10])
-def test_after_close_nobody_gets_in(limit: int) -> None:
-    async def main() -> None:
-        owner = Owner(limit)
-        (address,) = await owner.listener.listen(ANY_PORT)
-        _, writer = await accepted(address)
-        await owner.listener.close()
-        with pytest.raises(OSError):
-            await accepted(address)
-        writer.close()
-        await writer.wait_closed()
-
-    run(main())
+async def test_after_close_nobody_gets_in(limit: int) -> None:
+    owner = Owner(limit)
+    (address,) = await owner.listener.listen(ANY_PORT)
+    _, writer = await accepted(address)
+    await owner.listener.close()
+    with pytest.raises(OSError):
+        await accepted(address)
+    writer.close()
+    await writer.wait_closed()

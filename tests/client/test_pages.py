@@ -130,14 +130,11 @@ def test_what_can_go_wrong_with_them_is_counted(
     assert "cannot append the server's metrics" in caplog.text
 
 
-def test_they_are_on_the_proxys_own_port_without_credentials() -> None:
-    async def main() -> None:
-        async with front() as here:
-            for request, status in ((b"GET / HTTP/1.0\r\n\r\n", 200), (b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n", 404)):
-                user = await here.user()
-                user.send(request)
-                user.send_eof()
-                assert (await user.answer())[0] == status
-            await here.gone()
-
-    run(main())
+async def test_they_are_on_the_proxys_own_port_without_credentials() -> None:
+    async with front() as here:
+        for request, status in ((b"GET / HTTP/1.0\r\n\r\n", 200), (b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n", 404)):
+            user = await here.user()
+            user.send(request)
+            user.send_eof()
+            assert (await user.answer())[0] == status
+        await here.gone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -70,10 +71,25 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
 
 def call(item: pytest.Function) -> bool | None:
     """Runs the test if it is a coroutine; None leaves it to pytest."""
+    # Not from `funcargs`: there it is only for a test that has the argument.
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    loop = str(parameters.get("loop_name", "production"))
+    property_test = getattr(item.obj, "hypothesis", None)
+    if property_test is not None:
+        if inspect.iscoroutinefunction(property_test.inner_test):
+            property_test.inner_test = _blocking(property_test.inner_test, loop)
+        return None
     if not inspect.iscoroutinefunction(item.obj):
         return None
     arguments = {name: item.funcargs[name] for name in inspect.signature(item.obj).parameters}
-    # Not from `funcargs`: there it is only for a test that has the argument.
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    run(item.obj(**arguments), str(parameters.get("loop_name", "production")))
+    run(item.obj(**arguments), loop)
     return True
+
+
+def _blocking(test: Callable[..., Coroutine[Any, Any, object]], loop: str) -> Callable[..., None]:
+    """For hypothesis: each example has a loop of its own."""
+
+    def example(*args: Any, **kwargs: Any) -> None:
+        run(test(*args, **kwargs), loop)
+
+    return functools.update_wrapper(example, test)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.helpers import runner
 
@@ -29,6 +31,19 @@ async def test_each_loop_that_is_named(loop_name: str, number: int) -> None:
 @pytest.mark.loops("asyncio")
 async def test_a_loop_that_is_named_counts_for_a_test_that_does_not_ask_for_its_name() -> None:
     assert not isinstance(asyncio.get_running_loop(), uvloop.Loop)
+
+
+_LOOPS_SEEN: set[asyncio.AbstractEventLoop] = set()
+
+
+@pytest.mark.parametrize("word", ["fixed"])
+@settings(max_examples=5)
+@given(st.integers())
+async def test_each_example_of_a_property_has_a_loop(word: str, number: int) -> None:
+    await asyncio.sleep(0)
+    assert (word, type(number)) == ("fixed", int)
+    assert asyncio.get_running_loop() not in _LOOPS_SEEN
+    _LOOPS_SEEN.add(asyncio.get_running_loop())
 
 
 def test_a_failure_is_the_tests_own() -> None:
