@@ -12,7 +12,7 @@ from pog.client import pages as pages_module
 from pog.client.pages import Pages
 from pog.errors import ExitUnavailable, PogError
 from pog.front.base import PageRequest
-from tests.client.support import SETTINGS, front, run
+from tests.client.support import SETTINGS, front
 from tests.helpers.relay import Counted
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class FakeServer:
         return self.answer
 
 
-def get(pages: Pages, target: str, method: str = "GET", **fields: str) -> tuple[int, dict[str, str], str]:
+async def get(pages: Pages, target: str, method: str = "GET", **fields: str) -> tuple[int, dict[str, str], str]:
     request = PageRequest(method, target, tuple(fields.items()), "1.1")
-    head, _, body = run(pages.answer(request)).decode().partition("\r\n\r\n")
+    head, _, body = (await pages.answer(request)).decode().partition("\r\n\r\n")
     first, *lines = head.split("\r\n")
     return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
 
@@ -51,33 +51,33 @@ def make(server: FakeServer | None = None, tunnels: int = 1) -> tuple[Pages, Met
     return Pages(counted.metrics, counted.tunnels, server), counted.metrics
 
 
-def test_metrics_in_the_form_that_is_asked_for() -> None:
+async def test_metrics_in_the_form_that_is_asked_for() -> None:
     pages, _ = make()
-    status, fields, body = get(pages, "/metrics?x=1")
+    status, fields, body = await get(pages, "/metrics?x=1")
     assert (status, fields["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     assert "\ntunnelling_connections_total 1.0\n" in body
     assert not body.endswith("# EOF\n")
-    status, fields, body = get(pages, "/metrics", accept="application/openmetrics-text;version=1.0.0")
+    status, fields, body = await get(pages, "/metrics", accept="application/openmetrics-text;version=1.0.0")
     assert fields["content-type"].startswith("application/openmetrics-text")
     assert body.endswith("# EOF\n")
 
 
-def test_other_pages() -> None:
+async def test_other_pages() -> None:
     pages, _ = make()
-    assert "HTTP proxy" in get(pages, "/")[2]
-    assert get(pages, "/nothing")[0] == 404
-    assert get(pages, "*", "OPTIONS")[0] == 404
-    status, fields, _ = get(pages, "/metrics", "POST")
+    assert "HTTP proxy" in (await get(pages, "/"))[2]
+    assert (await get(pages, "/nothing"))[0] == 404
+    assert (await get(pages, "*", "OPTIONS"))[0] == 404
+    status, fields, _ = await get(pages, "/metrics", "POST")
     assert (status, fields["allow"]) == (405, "get, head")
-    status, fields, body = get(pages, "/", "HEAD")
+    status, fields, body = await get(pages, "/", "HEAD")
     assert (status, body) == (200, "")
     assert int(fields["content-length"]) > 100
 
 
-def test_the_servers_metrics_come_among_ours() -> None:
+async def test_the_servers_metrics_come_among_ours() -> None:
     server = FakeServer((200, b"# TYPE build_info gauge\nbuild_info 1\nserver_side 7\n"))
     pages, metrics = make(server)
-    _, fields, body = get(pages, "/metrics", accept="application/openmetrics-text")
+    _, fields, body = await get(pages, "/metrics", accept="application/openmetrics-text")
     assert fields["content-type"].startswith("text/plain")
     assert body.endswith('\nserver_side{end="server"} 7\n')
     assert '\nbuild_info{end="server"} 1\n' in body
@@ -85,19 +85,19 @@ def test_the_servers_metrics_come_among_ours() -> None:
     assert metrics.registry.get_sample_value("server_client_metrics_mux_errors_total", {"name": "ok"}) == 1
 
 
-def test_a_name_of_another_type_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_name_of_another_type_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
     page = b"# TYPE handshake_duration_seconds gauge\nhandshake_duration_seconds 1\nserver_side 7\n"
     pages, _ = make(FakeServer((200, page)))
-    body = get(pages, "/metrics")[2]
+    body = (await get(pages, "/metrics"))[2]
     assert 'server_side{end="server"} 7\n' in body
     assert "\nhandshake_duration_seconds{" not in body
     assert "of another type than ours: handshake_duration_seconds" in caplog.text
 
 
-def test_without_a_tunnel_the_server_is_not_asked() -> None:
+async def test_without_a_tunnel_the_server_is_not_asked() -> None:
     server = FakeServer((200, b"server_side 7\n"))
     pages, _ = make(server, tunnels=0)
-    assert "server_side" not in get(pages, "/metrics")[2]
+    assert "server_side" not in (await get(pages, "/metrics"))[2]
     assert server.asked == 0
 
 
@@ -113,7 +113,7 @@ def test_without_a_tunnel_the_server_is_not_asked() -> None:
         (None, "GET"),
     ],
 )
-def test_what_can_go_wrong_with_them_is_counted(
+async def test_what_can_go_wrong_with_them_is_counted(
     answer: tuple[int, bytes | None] | PogError | None,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -122,7 +122,7 @@ def test_what_can_go_wrong_with_them_is_counted(
     monkeypatch.setattr(pages_module, "_FETCH_TIMEOUT", 0.01)
     pages, metrics = make(FakeServer(answer))
     with caplog.at_level(logging.WARNING):
-        status, _, body = get(pages, "/metrics")
+        status, _, body = await get(pages, "/metrics")
     assert status == 200
     assert "tunnelling_connections_total" in body
     assert "server_side" not in body
