@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pog.http2.control import AnyEvent
     from pog.http2.fields import Headers
     from pog.http2.machine import MachineStream
-    from pog.http2.scheduler import Chunk
+    from pog.http2.scheduler import Chunk, Piece
     from pog.http2.windows import Budget
 
 # One turn of a stream, in bytes: alone, and when others wait. 64 KiB take 52 ms at 10 Mbit/s; half of it made 16
@@ -343,7 +343,7 @@ class Connection:
     def has_output(self) -> bool:
         return bool(self._output.chunks)
 
-    def data_to_send(self) -> list[Chunk]:
+    def data_to_send(self) -> list[Piece]:
         """What is to be written now; the caller must write all of it, in order."""
         chunks = self._output.chunks
         if chunks:

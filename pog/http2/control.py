@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from h2.events import Event
 
     from pog.http2.machine import Machine
+    from pog.http2.scheduler import Piece
 
     AnyEvent = Event | DataReceived | GoAwayReceived | ProbeAnswered | WindowOpened | StreamFailed | ConnectionFailed
 
@@ -45,7 +46,7 @@ class Output:
     __slots__ = ("chunks",)
 
     def __init__(self) -> None:
-        self.chunks: list[bytes | memoryview] = []
+        self.chunks: list[Piece] = []
 
 
 class Control:

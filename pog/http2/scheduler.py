@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from pog.http2.machine import MachineStream
 
 Chunk = bytes | memoryview
+# What is to be sent, once chunks have been joined.
+Piece = bytes | bytearray | memoryview
+
+
+# Small chunks behind others are joined up to this size: each on its own costs a hundred bytes beside its own.
+_SMALL_BYTES = 1024
+_JOINED_BYTES = 16 * 1024
 
 
 class SendQueue:
@@ -29,7 +36,7 @@ class SendQueue:
     def __init__(self, machine: MachineStream, owner: Any = None) -> None:
         self.machine = machine
         self.owner = owner
-        self.chunks: list[Chunk] = []
+        self.chunks: list[Piece] = []
         self.size = 0
         self.ends = False
         self.finished = False
@@ -39,21 +46,30 @@ class SendQueue:
 
     def add(self, chunks: list[Chunk], size: int) -> None:
         """`size` is the sum of the chunks' lengths in bytes; none of them is empty."""
-        self.chunks += chunks
         self.size += size
+        waiting = self.chunks
+        if size >= _SMALL_BYTES or not waiting:
+            waiting += chunks
+            return
+        last = waiting[-1]
+        if type(last) is not bytearray or len(last) >= _JOINED_BYTES:
+            last = bytearray()
+            waiting.append(last)
+        for chunk in chunks:
+            last += chunk
 
     def clear(self) -> None:
         self.chunks = []
         self.size = 0
 
-    def take(self, limit: int) -> list[Chunk]:
-        """At most `limit` bytes from the front."""
+    def take(self, limit: int) -> list[Piece]:
+        """At most `limit` bytes from the front. Nothing is added any more to what is taken."""
         chunks = self.chunks
         if self.size <= limit:
             self.clear()
             return chunks
         self.size -= limit
-        taken: list[Chunk] = []
+        taken: list[Piece] = []
         for at, chunk in enumerate(chunks):
             if len(chunk) > limit:
                 if limit:

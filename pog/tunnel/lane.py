@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # A server that does not end the call after the client has ended it is not waited for longer; seconds.
 _CLOSE_TIMEOUT = 10.0
+# What is held in smaller pieces is joined up to this size.
+_JOINED_BYTES = 16 * 1024
 
 
 class LaneTransport(asyncio.Transport):
@@ -64,7 +66,7 @@ class LaneTransport(asyncio.Transport):
         self._decoder = Decoder()
         self._protocol: asyncio.Protocol | None = None
         # What came with the item that made the protocol pause. No deque before that: an empty one takes 0.6 KB.
-        self._held: deque[Chunk | Packet] | None = None
+        self._held: deque[bytearray | Chunk | Packet] | None = None
         self._paused = False
         self._eof_received = False
         self._closing = False
@@ -81,11 +83,20 @@ class LaneTransport(asyncio.Transport):
             return
         for item in items:
             if self._paused:
-                if self._held is None:
-                    self._held = deque()
-                self._held.append(item)
+                self._hold(item)
             elif not self._deliver(item):
                 return
+
+    def _hold(self, item: Chunk | Packet) -> None:
+        """Keeps it for later. Small ones are joined: one piece of input may hold thousands of messages of a byte."""
+        if self._held is None:
+            self._held = deque()
+        if not isinstance(item, (bytes, memoryview)) or len(item) >= _JOINED_BYTES:
+            self._held.append(item)
+        elif self._held and isinstance(last := self._held[-1], bytearray) and len(last) < _JOINED_BYTES:
+            last += item
+        else:
+            self._held.append(bytearray(item))
 
     def _deliver(self, item: Chunk | Packet) -> bool:
         """Passes one item on; false when the tunnel broke on it."""
@@ -211,7 +222,8 @@ class LaneTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         self._paused = False
         while self._held and not self._paused:
-            if not self._deliver(self._held.popleft()):
+            item = self._held.popleft()
+            if not self._deliver(bytes(item) if isinstance(item, bytearray) else item):
                 return
         if not self._paused:
             self._stream.resume_reading()

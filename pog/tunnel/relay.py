@@ -27,10 +27,12 @@ only what changes, so the relay remembers of each end whether it is full and whe
     (2) A socket that is read again after its end tells the end again.
     (3) MessageTransport tells it for a half_close packet and again for the end of the call.
 
-So what a direction holds is at most what the transports may hold before they pause, and one piece more. The relay as a
-whole: OPEN, HALF_CLOSED once one direction is ended, CLOSING once both are, then over. In CLOSING both transports have
-been closed and send what they still hold; when both are lost without an error, the relay is DONE. Whatever breaks in
-any state ends it at once; so does the limit of silence of that state.
+So what a direction holds is at most what the transports may hold before they pause, and one piece more. They count
+bytes; where many small pieces come, the relay sees to it that a socket pauses by their number.
+
+The relay as a whole is OPEN, HALF_CLOSED once one direction is ended, CLOSING once both are, then over. In CLOSING both
+transports have been closed and send what they still hold; when both are lost without an error, the relay is DONE.
+Whatever breaks in any state ends it at once; so does the limit of silence of that state.
 """
 
 from __future__ import annotations
@@ -51,6 +53,9 @@ if TYPE_CHECKING:
 
 # SO_LINGER on, 0 seconds: close() sends RST (man 7 socket).
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+# A thousand pieces in a row of less than this on average are small.
+_PIECES_PER_LOOK = 1000
+_SMALL_BYTES = 64
 # A silent tunnel is looked at this often within its limit, so it ends at most a quarter late.
 _LOOKS_PER_LIMIT = 4
 
@@ -97,7 +102,20 @@ class Ended:
 class _End(asyncio.Protocol):
     """One end: what arrives here goes to the transport of the other end."""
 
-    __slots__ = ("ended", "full", "lost", "other", "received", "relay", "side", "transport", "write")
+    __slots__ = (
+        "ended",
+        "full",
+        "lost",
+        "other",
+        "pieces_left",
+        "received",
+        "received_before",
+        "relay",
+        "side",
+        "tight",
+        "transport",
+        "write",
+    )
 
     other: _End
 
@@ -110,12 +128,33 @@ class _End(asyncio.Protocol):
         self.ended = False
         self.full = False
         self.lost = False
+        # Until the next look at their size, and the bytes at the last one.
+        self.pieces_left = 0
+        self.received_before = 0
+        self.tight = False
 
     def data_received(self, data: bytes) -> None:
-        if not self.received:
-            self.relay._first_byte(self.side)
+        if not self.pieces_left:
+            self._look_at_pieces()
+        self.pieces_left -= 1
         self.received += len(data)
         self.other.write(data)
+
+    def _look_at_pieces(self) -> None:
+        """For the first piece, and then for one in a thousand."""
+        self.pieces_left = _PIECES_PER_LOOK
+        if not self.received:
+            self.relay._first_byte(self.side)
+        elif self.received - self.received_before < _PIECES_PER_LOOK * _SMALL_BYTES:
+            self.other.tighten()
+        self.received_before = self.received
+
+    def tighten(self) -> None:
+        """Small pieces come here, and each that a socket has to keep costs uvloop a kilobyte: what waits now has to go
+        before more is taken. A tunnel joins them."""
+        if self.side is Side.LOCAL and not self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self.tight = True
+            self.transport.set_write_buffer_limits(high=0)  # pauses at once
 
     def eof_received(self) -> bool:
         if not self.ended:
@@ -131,6 +170,9 @@ class _End(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.full = False
+        if self.tight:
+            self.tight = False
+            self.transport.set_write_buffer_limits()
         other = self.other
         if not (other.ended or other.transport.is_closing()):
             other.transport.resume_reading()

@@ -30,7 +30,7 @@ class Model(asyncio.Transport):
         super().__init__()
         self.name = name
         self.later = later
-        self.high, self.low = high, low
+        self._limits = self.high, self.low = high, low
         # A write of this size pauses the writer for a moment, whatever is buffered: as an HTTP/2 stream does.
         self.bulk = bulk
         self.protocol: asyncio.Protocol = asyncio.Protocol()
@@ -111,6 +111,13 @@ class Model(asyncio.Transport):
 
     def write_eof(self) -> None:
         self.eofs_written += 1
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert not self.closing
+        self.high, self.low = self._limits if high is None else (high, high // 4 if low is None else low)
+        if not self.full and self.get_write_buffer_size() > self.high:
+            self.full = True
+            self.protocol.pause_writing()
 
     def get_write_buffer_size(self) -> int:
         return len(self.written) - self.taken

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+import tracemalloc
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +23,8 @@ from tests.http2.factory import REQUEST, RESPONSE, TRAILERS
 from tests.http2.memory import Sessions, settle, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pog.http2.session import Session
 
 KIB = 1024
@@ -466,6 +470,49 @@ async def test_a_tunnel_that_breaks_before_what_was_written_is_gone_says_so() ->
     made.sessions.server.abort("power cut")
     await until(lambda: "lost" in made.user.calls)
     assert isinstance(made.user.error, ConnectionLost)
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """What is allocated within and not freed has a bound, in bytes."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.take_snapshot()
+        yield
+        after = tracemalloc.take_snapshot()
+    finally:
+        tracemalloc.stop()
+    assert sum(entry.size_diff for entry in after.compare_to(before, "filename")) < size
+
+
+async def test_small_pieces_that_wait_cost_little_beside_their_bytes() -> None:
+    """What a lane's mark counts is their bytes, and a piece on its own costs a hundred of them."""
+    made = await tunnel(SMALL)
+    made.destination.stop_after = 1
+    with at_most(3 * 256 * KIB):
+        while "pause" not in made.user.calls:
+            made.client.write(b"x")
+            await asyncio.sleep(0)
+    written = made.stream.data_sent
+    made.destination.stop_after = None
+    made.server.resume_reading()
+    await until(lambda: made.stream.queue.size == 0 and made.request.held == 0)
+    assert made.stream.data_sent == written
+    assert set(made.destination.data) == set(b"x")
+
+
+async def test_many_messages_in_one_piece_for_a_reader_that_stopped() -> None:
+    made = await tunnel()
+    made.destination.stop_after = 1
+    content = b"".join(encode.message(Packet(payload=b"%d" % (at % 10))) for at in range(20_000))
+    with at_most(3 * len(content)):
+        made.stream.write([content], len(content))
+        await settle()
+    assert made.destination.data == b"0"
+    made.destination.stop_after = None
+    made.server.resume_reading()
+    await until(lambda: len(made.destination.data) == 20_000)
+    assert made.destination.data == b"0123456789" * 2000
 
 
 async def test_a_protocol_that_does_not_stay_closes() -> None:

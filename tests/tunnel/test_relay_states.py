@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from pog.tunnel import relay as module
 from pog.tunnel.relay import Ended, Reason, Relay, Side, State
 from tests.tunnel.model import Model, content
 
@@ -30,8 +31,10 @@ class Joined(RuleBasedStateMachine):
         ended=st.booleans(),
         lost=st.sampled_from([None, None, None, ConnectionResetError("before the start")]),
         bulk=st.booleans(),
+        pieces_per_look=st.sampled_from([3, 1000]),
     )
-    def start(self, early: int, ended: bool, lost: Exception | None, bulk: bool) -> None:
+    def start(self, early: int, ended: bool, lost: Exception | None, bulk: bool, pieces_per_look: int) -> None:
+        self.pieces_per_look, module._PIECES_PER_LOOK = module._PIECES_PER_LOOK, pieces_per_look
         self.later: list[Callable[[], None]] = []
         self.local = Model("local", self.later, high=HIGH, low=LOW)
         self.tunnel = Model("tunnel", self.later, high=HIGH, low=LOW, bulk=PIECE // 2 if bulk else None)
@@ -104,6 +107,7 @@ class Joined(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Everybody takes everything and says the end: an unhurt relay is done, and has lost nothing."""
+        module._PIECES_PER_LOOK = self.pieces_per_look
         hurt = self.local.lost or self.tunnel.lost or bool(self.ends)
         for _ in range(20):
             for end in (self.local, self.tunnel):
