@@ -90,7 +90,7 @@ class HTTPProxy(HTTPProxyBase):
         assert task is not None
         self._opening.add(task)
         try:
-            record.destination = await self._requested(stream)
+            record.destination = await self._requested(stream, record)
             dialled = await self._connect(stream, record.destination)
         except Refused as refused:
             self._observer.refused(record, refused.failure)
@@ -115,7 +115,7 @@ class HTTPProxy(HTTPProxyBase):
         self._observer.requested(record)
         self._observer.refused(record, failure)
 
-    async def _requested(self, stream: Call) -> Destination:
+    async def _requested(self, stream: Call, record: TunnelRecord) -> Destination:
         """The destination that the first packet asks for. Raises Refused."""
         if self.draining:
             raise Refused(_STOPPING)
@@ -133,7 +133,7 @@ class HTTPProxy(HTTPProxyBase):
         try:
             return parse_destination(host_port)
         except ValueError as error:
-            shown = host_port[:_LONGEST_SHOWN]
+            record.asked = shown = host_port[:_LONGEST_SHOWN]
             bad = DialError(FailureKind.BAD_ADDRESS, shown.strip() or repr(shown), str(error))
             await self._tell_refused(stream, bad.failure, 0.0)
             raise bad from None

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 class TunnelRecord:
     """One request for a tunnel, filled in on its way.
 
-    `front` is the protocol that it came by, `exit` the name of the exit that it goes through. `code` is HTTP's status
-    on the client and gRPC's, as Go names it, on the server; `status` is HTTP's on both, 0 while unknown. `metadata` is
-    where a trace may be. `began` is a reading of time.perf_counter, `since` of time.time; `opened_after` is in seconds.
+    `asked` is what was given in the place of a destination and is none. `front` is the protocol that it came by, `exit`
+    the name of the exit that it goes through. `code` is HTTP's status on the client and gRPC's, as Go names it, on the
+    server; `status` is HTTP's on both, 0 while unknown. `metadata` is where a trace may be. `began` is a reading of
+    time.perf_counter, `since` of time.time; `opened_after` is in seconds.
     """
 
     remote: str
@@ -38,11 +39,12 @@ class TunnelRecord:
     metadata: Mapping[str, Any] | None = None
     relay: Relay | None = None
     opened_after: float | None = None
+    asked: str = ""
     began: float = field(default_factory=time.perf_counter)
 
     @property
     def destination_text(self) -> str:
-        return str(self.destination) if self.destination is not None else "-"
+        return str(self.destination) if self.destination is not None else self.asked or "-"
 
     @property
     def user_text(self) -> str:
