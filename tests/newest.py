@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ def others(pythons: list[Python], own: tuple[int, ...]) -> list[Python]:
 
 def main(arguments: list[str]) -> int:
     """The exit status of the tests, or 0 when there is no other Python to run them on."""
+    # A shell lets what it runs in the background ignore SIGINT, and so would the programs under test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     ours = ".".join(map(str, sys.version_info[:3]))
     for python in others(found(), sys.version_info[:3]):
         print(f"the newest Python beside {ours}: {python}", flush=True)
