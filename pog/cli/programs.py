@@ -83,7 +83,7 @@ def warn_if_open(settings: ClientSettings, addresses: list[Address]) -> None:
     exposed = ", ".join(str(each) for each in addresses if not each.is_loopback)
     if exposed and not settings.auth_items:
         announce(
-            f"OPEN PROXY: no CLIENT_AUTH_* is set and {exposed} is not loopback: whoever reaches it may use it",
+            f"OPEN PROXY: no CLIENT_AUTH_* is set and {exposed} is not loopback: anyone who can reach it may use it",
             logging.WARNING,
         )
 

@@ -1,4 +1,4 @@
-"""What the client's own port shows: /metrics, and a short page that says what this is.
+"""The pages of the client's own port: /metrics, and a short description.
 
 No credentials are asked, as in the original, so that a Prometheus needs none.
 """
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _TEXT = "text/plain; charset=utf-8"
 # How long the server may take for its metrics; Prometheus gives up after 10 s. Seconds.
 _FETCH_TIMEOUT = 5.0
-# What tells the server's series from ours of the same name.
+# Distinguishes the server's series from ours of the same name.
 _OF_THE_SERVER = {"end": "server"}
 
 

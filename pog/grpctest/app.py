@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pog.server  # noqa: F401  # puts our HTTP/2 into Hypercorn
-from pog.server.dispatch import Calls, Served, lifespan, nothing_here
+from pog.server.dispatch import CallDispatcher, EngineApp, lifespan, not_found
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from pog.grpctest.mapping import Mapping
 
 
-class ServiceApp(Served):
-    """Calls go to the services; there are no pages."""
+class ServiceApp(EngineApp):
+    """CallDispatcher go to the services; there are no pages."""
 
     portable = False
     drain_timeout = 0.0
 
     def __init__(self, mapping: Mapping) -> None:
-        self._calls = Calls(mapping.__mapping__())
+        self._dispatcher = CallDispatcher(mapping.__mapping__())
 
     @property
-    def calls(self) -> Calls:
-        return self._calls
+    def dispatcher(self) -> CallDispatcher:
+        return self._dispatcher
 
     async def drain(self) -> None:
         """Waits for nothing: at the end of a test the calls are cut."""
@@ -33,9 +33,9 @@ class ServiceApp(Served):
         match scope["type"]:
             case "lifespan":
                 await lifespan(receive, send, lambda: None, lambda: None)
-            case "http" if self._calls.takes(scope):
-                await self._calls(scope, receive, send)
+            case "http" if self._dispatcher.accepts(scope):
+                await self._dispatcher(scope, receive, send)
             case "http":
-                await nothing_here(send)
+                await not_found(send)
             case _:
                 await send({"type": "websocket.close", "code": 1000})

@@ -1,8 +1,8 @@
-"""Everything that is told to people and machines about what goes on, declared once.
+"""What people and machines can observe: metrics, the access log and messages, declared once.
 
 tunnels      what happens to a tunnel, passed on to the registry, the metrics and the access log
 accesslog    one record for each tunnel
-messages     what the programs say besides, on standard error
+messages     the programs' messages, on standard error
 jsonlog      both as JSON
 metrics      every metric
 counters     counts that cost little where they are made

@@ -29,7 +29,7 @@ LONGEST_TEXT = 500
 
 REFUSED = "refused"
 
-# By the name of the front; anything else is what the original says.
+# By the name of the front; the default is the original's.
 _PROTOCOLS = {"socks4": "SOCKS4", "socks5": "SOCKS5", "unknown": "-"}
 
 
@@ -58,7 +58,7 @@ class AccessLog:
         self._stamp = ""
 
     def answered(self, record: TunnelRecord, *, opened: bool) -> None:
-        """The user, or the client, was told how it went."""
+        """The peer has received the answer."""
         if not self._enabled:
             return
         if not self._json:
@@ -132,7 +132,7 @@ class AccessLog:
             if not self._output.write(line) and self._on_dropped is not None:
                 self._on_dropped()
         except (BrokenPipeError, ValueError):
-            self._enabled = False  # nobody will ever read it
+            self._enabled = False  # its reader is gone
         except OSError:
             pass  # A full disk may have room again for the next line.
 

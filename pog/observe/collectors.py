@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 # Whether workers share their values in files; prometheus_client decides that when it is imported.
 SHARED: bool = values.ValueClass is not values.MutexValue
 
-# A lag shorter than this is seen with luck only. It is also how often an idle process wakes up; seconds.
+# A shorter lag is noticed only by chance. It is also how often an idle process wakes up; seconds.
 _LAG_INTERVAL = 0.5
-# What workers share is told after so many intervals, and what the kernel says about the process (which takes longer
-# the more descriptors there are) after so many of those.
-_INTERVALS_TO_TELL = 2
-_TELLS_TO_PROCESS = 5
+# Values that workers share are flushed every second interval; the process's own, which take longer the more descriptors
+# are open, at every fifth flush.
+_INTERVALS_PER_FLUSH = 2
+_FLUSHES_PER_PROCESS = 5
 
 # RFC 9113 section 7; a peer may send any number.
 _CODES = {code.value: code.name for code in ErrorCodes}
@@ -176,12 +176,12 @@ class Http2Collector:
 
 
 class LoopCollector:
-    """How late the event loop comes to what is due: a timer that notes by how much it was late."""
+    """The lag of the event loop: how late a timer fires."""
 
-    def __init__(self, maker: Maker, tell: Callable[[bool], None]) -> None:
-        """`tell` is called now and then where several workers share their values; true: with the process's own."""
+    def __init__(self, maker: Maker, flush: Callable[[bool], None]) -> None:
+        """`flush` is called regularly where several workers share their values; true: with the process's own."""
         self._lag = maker.seconds("event_loop_lag_seconds", "How late a timer of the event loop was, sampled.")
-        self._tell = tell
+        self._flush = flush
         self._ticks = 0
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -203,13 +203,13 @@ class LoopCollector:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self._lag.observe(max(0.0, time.monotonic() - self._due))
         self._ticks += 1
-        if SHARED and self._ticks % _INTERVALS_TO_TELL == 0:
-            self._tell(self._ticks % (_INTERVALS_TO_TELL * _TELLS_TO_PROCESS) == 0)
+        if SHARED and self._ticks % _INTERVALS_PER_FLUSH == 0:
+            self._flush(self._ticks % (_INTERVALS_PER_FLUSH * _FLUSHES_PER_PROCESS) == 0)
         self._wait(loop)
 
 
 class ProcessStats:
-    """What the kernel says about this process. Workers' numbers add up; the oldest one tells the start."""
+    """The kernel's figures about this process. Those of workers add up; the start is the oldest worker's."""
 
     def __init__(self, maker: Maker) -> None:
         self._collector = ProcessCollector(maker.space, registry=None if SHARED else maker.registry)

@@ -1,7 +1,7 @@
 """Log records as JSON, one object a line, with the fields that Cloud Logging understands.
 
 cloud.google.com/logging/docs/structured-logging#structured_logging_special_fields: severity, message, time,
-httpRequest and logging.googleapis.com/*. The trace is told by its ID alone, the form that is preferred now
+httpRequest and logging.googleapis.com/*. The trace is given by its ID alone, the form that is preferred now
 (cloud.google.com/trace/docs/trace-log-integration). Any other reader of JSON lines gets along with them too.
 """
 

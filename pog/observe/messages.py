@@ -1,4 +1,4 @@
-"""Messages of pog and of the libraries: their form, and how they go to standard error without holding anybody up."""
+"""Messages of pog and of the libraries: their format, and their way to standard error without blocking."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pog.process.output import STDERR
 
 
 class MessageHandler(logging.Handler):
-    """Writes each message as a line; one that nobody reads is dropped, and counted there (STDERR.dropped)."""
+    """Writes each message as a line. A line that the reader does not take is dropped and counted (STDERR.dropped)."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -18,7 +18,7 @@ class MessageHandler(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        with suppress(OSError, ValueError):  # a full disk, or nobody is there: of no concern to what serves
+        with suppress(OSError, ValueError):  # a full disk, or no reader: the program goes on
             STDERR.write(line)
 
 

@@ -3,7 +3,7 @@
 METRIC_NAMESPACE goes before every name but grpc_io_*, which the original takes from OpenCensus: the default views of
 google.golang.org/grpc/stats/opencensus v1.0.0, with their help texts, labels and buckets.
 
-/metrics is open to whoever reaches the port, so no label tells what an attacker would like to know: failed logins are
+/metrics is open to anyone who can reach the port, so no label helps an attacker: failed logins are
 one number, without user and without reason. The values of every label come from a set of our own.
 
 How a number gets to the page: events add to a count (counters.py), states are read off when a page is asked for
@@ -59,7 +59,7 @@ RPC_MILLISECONDS_BUCKETS = (
 
 # Either side of a relay ends it for these reasons, the relay itself for the others.
 _BY_SIDES = (Reason.DONE, Reason.RESET)
-# What a label may say of HTTP's statuses; 499 is the client's own for a user who left before the answer.
+# Values of the label `code`: HTTP's statuses, and 499 of the client's own, for a user who left before the answer.
 _HTTP_STATUSES = frozenset(str(status.value) for status in HTTPStatus) | {"499"}
 
 
@@ -103,9 +103,12 @@ class Metrics:
         )
         self._auth_failures = maker.count("auth_failures_total", "Credentials refused.")
         self.log_dropped = maker.count(
-            "log_records_dropped_total", "Records of the access log that nobody took in time."
+            "log_records_dropped_total",
+            "Records of the access log that were dropped because their reader was too slow.",
         )
-        self._messages_dropped = maker.count("log_messages_dropped_total", "Messages that nobody took in time.")
+        self._messages_dropped = maker.count(
+            "log_messages_dropped_total", "Messages that were dropped because their reader was too slow."
+        )
         self._dropped_before = STDERR.dropped
         if role == "server":
             self._make_for_server(maker)

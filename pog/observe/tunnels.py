@@ -1,4 +1,4 @@
-"""What happens to a tunnel, told in one place to all who keep account: the registry, the metrics, the access log."""
+"""The events of a tunnel, passed on from one place to the registry, the metrics and the access log."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TunnelObserver:
         self.tunnels.opening += 1
 
     def opened(self, record: TunnelRecord, relay: Relay) -> None:
-        """The peer is about to be told that the tunnel is open; `relay` joins its two ends."""
+        """The tunnel is open, and the peer is about to be told; `relay` joins its two ends."""
         record.opened_after = time.perf_counter() - record.began
         record.relay = relay
         record.code, record.status = "OK" if self._server else "200", 200

@@ -1,4 +1,4 @@
-"""Lines to standard output and standard error that nobody has to wait for.
+"""Lines to standard output and standard error, written without blocking.
 
 A pipe holds 64 KiB, a socket about 200, and a terminal can be stopped: then a plain write waits until somebody reads,
 and so does the event loop with all its tunnels. O_NONBLOCK on our descriptor would be seen by everybody who shares it
@@ -10,8 +10,8 @@ with us, the shell for one. So
    long as nobody else writes to it;
 4. a file takes everything at once.
 
-A line that does not fit is dropped and counted. Of one that is longer than what fits, the rest is kept, and goes before
-the next line. What the stream's encoding does not have becomes an escape, as Python has it for standard error.
+A line that does not fit is dropped and counted. Of a line that fits in part, the rest is kept and written before the
+next one. Characters that the stream's encoding lacks become escapes, as Python writes them to standard error.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Output:
     """Lines to one text stream, which `stream` gives at each write: tests and others exchange sys.stdout.
 
-    `dropped` is the number of lines that nobody took in time.
+    `dropped` counts the lines that its reader did not take in time.
     """
 
     def __init__(self, stream: Callable[[], TextIO]) -> None:
@@ -47,7 +47,7 @@ class Output:
         self.dropped = 0
 
     def write(self, line: str) -> bool:
-        """Whether the line was taken; it is dropped otherwise.
+        """Whether the line was written; it is dropped otherwise.
 
         Raises OSError for a full disk and a reader that is gone (BrokenPipeError), ValueError for a closed stream.
         """
@@ -130,7 +130,7 @@ def _to_own_descriptor(stream: TextIO, number: int) -> Send | None:
 
 
 def _to_polled(number: int) -> Send | None:
-    """A pipe that says that it takes something takes PIPE_BUF bytes (man 7 pipe). None where there is no poll."""
+    """A pipe that is ready takes PIPE_BUF bytes (man 7 pipe). None where there is no poll."""
     try:
         poll = select.poll()
     except AttributeError:

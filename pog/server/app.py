@@ -10,9 +10,9 @@ from pog.config.settings import ServerSettings, load
 from pog.observe.messages import set_up_logging
 from pog.process.memory import tune_memory
 from pog.server.asgi import in_origin_form
-from pog.server.dispatch import Calls, Served, lifespan, nothing_here
+from pog.server.dispatch import CallDispatcher, EngineApp, lifespan, not_found
 from pog.server.pages import pages
-from pog.server.service import Core, warn_if_open
+from pog.server.service import Server, warn_if_open
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -22,75 +22,75 @@ if TYPE_CHECKING:
     from pog.http2.stream import Stream
 
 
-class App(Served):
-    """Serves one server. Without settings it reads them from the environment when the ASGI server starts it, so that
+class App(EngineApp):
+    """The ASGI app of one server. Without settings it reads them from the environment at its start, so that
     `hypercorn pog.server:app` needs nothing else."""
 
-    _calls: Calls
+    _dispatcher: CallDispatcher
     _pages: Starlette | None
 
     def __init__(self, settings: ServerSettings | None = None) -> None:
         self._settings = settings
-        self._core: Core | None = None
+        self._server: Server | None = None
 
     @property
-    def core(self) -> Core:
-        """What is served; made at first use, from the settings as they are then. Raises SettingsError."""
-        if self._core is None:
+    def server(self) -> Server:
+        """Made at first use, from the settings as they are then. Raises SettingsError."""
+        if self._server is None:
             tune_memory()
-            self._core = Core(self._settings or _from_environment())
-            mux = self._core.settings.grpc_and_http_mux
-            self._calls = Calls(self._core.mapping, connect=mux)
-            self._pages = pages(self._core) if mux else None
+            self._server = Server(self._settings or _from_environment())
+            mux = self._server.settings.grpc_and_http_mux
+            self._dispatcher = CallDispatcher(self._server.mapping, connect=mux)
+            self._pages = pages(self._server) if mux else None
             if self._settings is None:
-                warn_if_open(self._core.settings, None)
-            self._core.start()
-        return self._core
+                warn_if_open(self._server.settings, None)
+            self._server.start()
+        return self._server
 
     @property
     def portable(self) -> bool:
-        return self.core.settings.engine == "portable"
+        return self.server.settings.engine == "portable"
 
     @property
-    def calls(self) -> Calls:
-        _ = self.core
-        return self._calls
+    def dispatcher(self) -> CallDispatcher:
+        _ = self.server
+        return self._dispatcher
 
     @property
     def drain_timeout(self) -> float:
-        return self.core.settings.drain_timeout
+        return self.server.settings.drain_timeout
 
     def connected(self, session: Session) -> None:
-        self.core.metrics.session_opened(session)
+        self.server.metrics.session_opened(session)
 
     def refuses(self, stream: Stream) -> bool:
-        return self.core.draining and dict(stream.headers or ()).get(":path") == self.core.tunnel_path
+        return self.server.draining and dict(stream.headers or ()).get(":path") == self.server.tunnel_path
 
     async def drain(self) -> None:
-        await self.core.drain()
+        await self.server.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await lifespan(receive, send, lambda: self.core, self._end)
+            await lifespan(receive, send, lambda: self.server, self._end)
             return
-        _ = self.core  # for an ASGI server without lifespan
+        _ = self.server  # for an ASGI server without lifespan
         scope = in_origin_form(scope)
-        if scope["type"] == "http" and self._calls.takes(scope):
-            await self._calls(scope, receive, send)
+        if scope["type"] == "http" and self._dispatcher.accepts(scope):
+            await self._dispatcher(scope, receive, send)
         elif scope["type"] == "http" and self._pages is not None:
             await self._pages(scope, receive, send)
         elif scope["type"] == "http":
-            await nothing_here(send)
+            await not_found(send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
     def _end(self) -> None:
-        self.core.draining = True
-        self.core.close()
+        self.server.draining = True
+        self.server.close()
 
 
 def _from_environment() -> ServerSettings:
-    """When no command of ours started this process; messages go where the one who did has sent them, or as ours do."""
+    """For a process that another command started. Logging that it has set up stays as it is."""
     settings = load(ServerSettings, os.environ, {})
     if not logging.getLogger().handlers:
         set_up_logging(settings.log_level, settings.log_format)

@@ -1,4 +1,4 @@
-"""ASGI over a stream of our own HTTP/2: what Hypercorn's HTTPStream is to its own. Calls of gRPC do without."""
+"""ASGI over a stream of our own HTTP/2, as Hypercorn's HTTPStream is for its own. Not used for calls of gRPC."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def http_scope(stream: Stream, *, scheme: str, client: Address | None, server: A
 def in_origin_form(scope: Scope) -> Scope:
     """The scope of a request whose target may be a whole URL, as in `GET http://host/path HTTP/1.1`.
 
-    RFC 9112 3.2.2: a server takes it, and the host in it counts instead of the Host field's.
+    RFC 9112 3.2.2: a server must accept it, and use its host instead of the Host field.
     """
     if (url := absolute(scope.get("raw_path") or b"/")) is None:
         return scope
@@ -93,7 +93,7 @@ class AsgiExchange:
         self.ended = False
 
     async def receive(self) -> Message:
-        """The next piece of the request; after its end, waits until the client is gone."""
+        """The next piece of the request; after its end, waits until the client disconnects."""
         try:
             if not self._request_ended:
                 body = await self._stream.recv_chunk()
@@ -106,7 +106,7 @@ class AsgiExchange:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """What is sent after the client is gone is dropped, as ASGI has it."""
+        """Messages after the client has disconnected are dropped, as the ASGI specification requires."""
         try:
             match message["type"]:
                 case "http.response.start":

@@ -1,9 +1,9 @@
-"""A gRPC call over plain ASGI messages: gives grpclib's request_handler the stream surface that it expects.
+"""A gRPC call over plain ASGI messages: gives grpclib's request_handler the stream interface that it expects.
 
-The portable path. Where the HTTP/2 connection is ours, its stream has that surface itself and this file is not used.
+The portable path. On pog's own HTTP/2 the stream itself has that interface, and this file is not used.
 
-Strategy: one task takes the request's messages in, as bytes for `recv_data`, and stops while much is unread; so a
-disconnect is noticed while the handler waits for something else. Everything sent becomes http.response messages.
+Strategy: one task receives the request's messages into a buffer for `recv_data`, and pauses while the buffer is full;
+so a disconnect is noticed while the handler waits for something else. Output becomes http.response messages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Headers = list[tuple[str, str]]
 
-# How much of a request may wait unread before no more is taken in: about four reads of Hypercorn's.
+# The buffer's size: about four reads of Hypercorn's.
 _UNREAD_BYTES = 256 * 1024
 
 
@@ -36,7 +36,7 @@ def request_headers(scope: Scope) -> Headers:
 
 
 class AsgiPeer:
-    """The client's address, as grpclib.protocol.Peer tells it."""
+    """The client's address, with the interface of grpclib.protocol.Peer."""
 
     def __init__(self, scope: Scope) -> None:
         self._client = scope.get("client")
@@ -49,7 +49,7 @@ class AsgiPeer:
 
 
 class AsgiConnection:
-    """What grpclib counts on the connection; here it lasts for one call."""
+    """The attributes of a connection that grpclib counts messages in; here one object for each call."""
 
     messages_sent = 0
     messages_received = 0
@@ -64,7 +64,7 @@ class AsgiConnection:
 
 
 class AsgiStream:
-    """One HTTP/2 stream under an ASGI server, with the surface of grpclib.protocol.Stream.
+    """One HTTP/2 stream under an ASGI server, with the interface of grpclib.protocol.Stream.
 
     `wrapper` is set by request_handler; a disconnect cancels the handler through it.
     """
@@ -112,14 +112,14 @@ class AsgiStream:
     async def recv_data(self, size: int) -> bytes:
         """Exactly `size` bytes, or none at the end of the request. Raises StreamTerminatedError without a client, and
         GRPCError when the request ends inside a message, for more than one message may have, and when the first
-        message, or the rest of one, does not come within MESSAGE_TIMEOUT."""
+        message, or the rest of one, does not arrive within MESSAGE_TIMEOUT."""
         if size > LARGEST_MESSAGE:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes; the limit is {LARGEST_MESSAGE}")
         try:
             async with asyncio.timeout(MESSAGE_TIMEOUT if self._inside or not self._begun else None):
-                await self._come(size)
+                await self._wait_for(size)
         except TimeoutError:
-            text = f"a message was not there within {MESSAGE_TIMEOUT:g} s"
+            text = f"no complete message within {MESSAGE_TIMEOUT:g} s"
             raise GRPCError(Status.DEADLINE_EXCEEDED, text) from None
         if self._disconnected:
             raise StreamTerminatedError("the client has gone")
@@ -133,7 +133,7 @@ class AsgiStream:
         self._changed.set()
         return data
 
-    async def _come(self, size: int) -> None:
+    async def _wait_for(self, size: int) -> None:
         self._wanted = size
         while len(self._unread) < size and not self._eof:
             self._changed.set()
@@ -144,8 +144,8 @@ class AsgiStream:
         status = int(dict(headers).get(":status", "0"))
         fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers if name[0] != ":"]
         if status:
-            # ASGI cannot say an answer of trailers alone; one of head and trailers means the same to gRPC. A refusal
-            # before gRPC (415, 400) is a head alone.
+            # ASGI has no Trailers-Only response; headers and trailers mean the same in gRPC. A refusal before gRPC
+            # (415, 400) is headers alone.
             only_trailers = end_stream and status == 200
             head = [field for field in fields if field[0] == b"content-type" or not only_trailers]
             fields = [field for field in fields if field not in head]
@@ -180,6 +180,6 @@ class AsgiStream:
         return self._disconnected
 
     def release(self) -> None:
-        """The call is over: nothing more is taken in."""
+        """The call is over: no more of the request is received."""
         self._ended = True
         self._reader.cancel()

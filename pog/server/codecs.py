@@ -1,4 +1,4 @@
-"""Messages as bytes of protobuf or as JSON, for grpclib's handlers; what cannot be read is the caller's fault."""
+"""Codecs for grpclib's handlers, protobuf and JSON. A message that cannot be decoded is INVALID_ARGUMENT."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class BinaryCodec(ProtoCodec):
-    """grpclib's own would answer UNKNOWN to a broken message, and log a traceback that whoever calls can ask for."""
+    """grpclib's own codec answers UNKNOWN to a malformed message, with a traceback in the log."""
 
     def decode(self, data: bytes, message_type: Any) -> Any:
         try:
@@ -25,7 +25,7 @@ class BinaryCodec(ProtoCodec):
 
 
 class JsonCodec(CodecBase):
-    """The JSON form of protobuf. Unknown fields are passed over, as binary ones are."""
+    """The JSON form of protobuf. Unknown fields are ignored, as in binary messages."""
 
     __content_subtype__ = "json"
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # Unary requests here are empty or hold one name.
 LARGEST_REQUEST = 64 * 1024
-# A request may take so long in all, seconds: a body that never comes must not hold a handler.
+# The longest time for a request in all, seconds: a body that never arrives must not hold a handler.
 LONGEST_CALL = 60
 _DISCARD_TIMEOUT = 1.0
 
@@ -68,12 +68,12 @@ _HTTP_STATUS = {
 }
 _CODE_NAMES = {status: status.name.lower() for status in _HTTP_STATUS} | {Status.CANCELLED: "canceled"}
 
-# What of a request means something between two machines only, or nothing to a handler.
+# Fields of the hop (RFC 9110 7.6.1), and others that mean nothing to a handler.
 _NOT_METADATA = ("host", "te", "content-type", "content-length", "content-encoding", "accept-encoding", "connection")
 
 
-class Refused(Exception):
-    """The request is refused before a handler sees it. `status` is HTTP's where that says more than the code does."""
+class RequestRefused(Exception):
+    """The request is refused before a handler sees it. `status`: HTTP's, where the code's own is too general."""
 
     def __init__(self, code: Status, text: str, status: int = 0, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
@@ -82,15 +82,15 @@ class Refused(Exception):
         self.fields = dict(fields or {})
 
 
-class ConnectCalls:
+class ConnectDispatcher:
     """Serves the unary methods of `mapping`."""
 
     def __init__(self, mapping: Mapping[str, Handler]) -> None:
         self._mapping = dict(mapping)
         self._dispatch = _DispatchServerEvents()
 
-    def takes(self, scope: Scope) -> bool:
-        """Whether a request is a call: its path is a method's, or its form says that it should have been."""
+    def accepts(self, scope: Scope) -> bool:
+        """Whether a request is a call: its path is a method's, or its content type is one of this protocol's."""
         path: str = scope["path"]
         if path in self._mapping:
             return True
@@ -99,7 +99,7 @@ class ConnectCalls:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             headers, codec = self._request(scope)
-        except Refused as refused:
+        except RequestRefused as refused:
             await _discard(receive)
             await _answer(send, refused.status, refused.fields, _error(refused.code, str(refused)))
             return
@@ -107,7 +107,7 @@ class ConnectCalls:
         await request_handler(
             cast("Any", self._mapping), cast("Stream", stream), headers, codec, None, self._dispatch, lambda: None
         )
-        if not stream.taken and stream.status is not Status.DEADLINE_EXCEEDED:
+        if not stream.content_read and stream.status is not Status.DEADLINE_EXCEEDED:
             await _discard(receive)
         if stream.status is Status.OK:
             fields = {"content-type": f"application/{codec.__content_subtype__}"}
@@ -117,25 +117,27 @@ class ConnectCalls:
             await _answer(send, _HTTP_STATUS[stream.status], fields, _error(stream.status, stream.text))
 
     def _request(self, scope: Scope) -> tuple[Headers, CodecBase]:
-        """The request's head as gRPC's, and the codec of its content. Raises Refused."""
+        """The request's head as gRPC's, and the codec of its content. Raises RequestRefused."""
         path = scope["path"]
         handler = self._mapping.get(path)
         if handler is None:
-            raise Refused(Status.UNIMPLEMENTED, f"there is no method {path}", 404)
+            raise RequestRefused(Status.UNIMPLEMENTED, f"there is no method {path}", 404)
         if scope["method"] != "POST":
-            raise Refused(Status.UNIMPLEMENTED, "a call is a POST", 405, {"allow": "POST"})
+            raise RequestRefused(Status.UNIMPLEMENTED, "a call is a POST", 405, {"allow": "POST"})
         if handler.cardinality is not Cardinality.UNARY_UNARY:
             text = f"{path} is a streaming method: call it by gRPC, that is application/grpc over HTTP/2"
-            raise Refused(Status.UNIMPLEMENTED, text, 415, {"accept-post": "application/grpc"})
+            raise RequestRefused(Status.UNIMPLEMENTED, text, 415, {"accept-post": "application/grpc"})
         codec = CODECS.get(_field(scope, b"content-type"))
         if codec is None:
-            raise Refused(Status.UNIMPLEMENTED, f"content-type must be one of {_FORMS}", 415, {"accept-post": _FORMS})
+            raise RequestRefused(
+                Status.UNIMPLEMENTED, f"content-type must be one of {_FORMS}", 415, {"accept-post": _FORMS}
+            )
         if _field(scope, b"content-encoding") not in ("", "identity"):
-            raise Refused(
+            raise RequestRefused(
                 Status.UNIMPLEMENTED, "content must not be compressed", fields={"accept-encoding": "identity"}
             )
         if _field(scope, b"connect-protocol-version") not in ("", "1"):
-            raise Refused(Status.INVALID_ARGUMENT, "connect-protocol-version must be 1")
+            raise RequestRefused(Status.INVALID_ARGUMENT, "connect-protocol-version must be 1")
         fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         return [
             (":method", "POST"),
@@ -149,7 +151,7 @@ class ConnectCalls:
 
 
 class UnaryStream:
-    """A stream of one message each way, with the surface of grpclib.protocol.Stream.
+    """A stream of one message each way, with the interface of grpclib.protocol.Stream.
 
     The request's content is read when the handler asks for it, which is after its credentials are checked.
     """
@@ -162,19 +164,19 @@ class UnaryStream:
         self.answer = bytearray()
         self.status = Status.INTERNAL
         self.text = ""
-        self.taken = False
+        self.content_read = False
         self._receive = receive
         self._unread = b""
 
     async def recv_data(self, size: int) -> bytes:
         """Raises GRPCError when the content is too large or does not come in time, or the client has gone."""
-        if not self.taken:
-            self.taken = True
+        if not self.content_read:
+            self.content_read = True
             try:
                 async with asyncio.timeout(MESSAGE_TIMEOUT):
                     content = await _content(self._receive)
             except TimeoutError:
-                text = f"the content was not there within {MESSAGE_TIMEOUT:g} s"
+                text = f"no complete request within {MESSAGE_TIMEOUT:g} s"
                 raise GRPCError(Status.DEADLINE_EXCEEDED, text) from None
             self._unread = framed(content)
             self.data_received = len(self._unread)
@@ -216,13 +218,13 @@ async def _content(receive: Receive) -> bytes:
             raise GRPCError(Status.CANCELLED, "the client has gone")
         content += message.get("body", b"")
         if len(content) > LARGEST_REQUEST:
-            raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a request may have {LARGEST_REQUEST} bytes")
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, f"the request is longer than {LARGEST_REQUEST} bytes")
         if not message.get("more_body", False):
             return bytes(content)
 
 
 async def _discard(receive: Receive) -> None:
-    """Takes the content that nobody wants, in reason: curl 7.88 fails now and then when it is answered too early."""
+    """Reads content that is not used, within limits: curl 7.88 sometimes fails when it is answered too early."""
     with suppress(GRPCError, TimeoutError):
         async with asyncio.timeout(_DISCARD_TIMEOUT):
             await _content(receive)
@@ -235,13 +237,13 @@ def _field(scope: Scope, name: bytes) -> str:
 
 
 def _timeout(milliseconds: str) -> str:
-    """Connect-Timeout-Ms as grpc-timeout. Raises Refused."""
+    """Connect-Timeout-Ms as grpc-timeout. Raises RequestRefused."""
     if not milliseconds:
         return f"{LONGEST_CALL}S"
     if not (milliseconds.isascii() and milliseconds.isdecimal() and len(milliseconds) <= 10):
-        raise Refused(Status.INVALID_ARGUMENT, "connect-timeout-ms must be a number of at most 10 digits")
+        raise RequestRefused(Status.INVALID_ARGUMENT, "connect-timeout-ms must be a number of at most 10 digits")
     if int(milliseconds) == 0:
-        raise Refused(Status.DEADLINE_EXCEEDED, "connect-timeout-ms is 0")
+        raise RequestRefused(Status.DEADLINE_EXCEEDED, "connect-timeout-ms is 0")
     return f"{min(int(milliseconds), LONGEST_CALL * 1000)}m"
 
 
@@ -250,7 +252,7 @@ def _error(code: Status, text: str) -> bytes:
 
 
 async def _answer(send: Send, status: int, fields: Mapping[str, str], content: bytes) -> None:
-    """An error is JSON whatever the request was."""
+    """Errors are JSON for every content type of the request."""
     head = {"content-type": "application/json", "content-length": str(len(content)), **fields}
     headers = [(name.encode(), value.encode()) for name, value in head.items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})

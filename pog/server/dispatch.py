@@ -1,4 +1,4 @@
-"""From ASGI to grpclib's handlers: serves the calls of one mapping, by gRPC and by Connect, in whatever app."""
+"""From ASGI to grpclib's handlers: dispatches the calls of one mapping, by gRPC and by Connect, for any app."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pog.errors import SettingsError
 from pog.process.output import STDERR
 from pog.server.bridge import AsgiStream, request_headers
 from pog.server.codecs import BinaryCodec
-from pog.server.connect_protocol import ConnectCalls
-from pog.server.validation import cleaned, refusal
+from pog.server.connect_protocol import ConnectDispatcher
+from pog.server.validation import normalised, refusal
 from pog.wire.content_type import is_grpc
 
 if TYPE_CHECKING:
@@ -30,59 +30,59 @@ if TYPE_CHECKING:
     from pog.http2.stream import Stream as OwnStream
 
 
-class Served(ABC):
-    """An ASGI app whose HTTP/2 connections our engine carries (engine.py); any other app keeps Hypercorn's own."""
+class EngineApp(ABC):
+    """An ASGI app whose HTTP/2 connections pog's engine serves (engine.py); other apps keep Hypercorn's own."""
 
     @property
     @abstractmethod
     def portable(self) -> bool:
-        """Whether to leave the connections to Hypercorn all the same."""
+        """Whether to use Hypercorn's own HTTP/2 all the same."""
 
     @property
     @abstractmethod
-    def calls(self) -> Calls:
-        """What answers calls; those of gRPC come to it from the engine without the way through ASGI."""
+    def dispatcher(self) -> CallDispatcher:
+        """What answers calls. The engine gives it calls of gRPC directly, not through ASGI."""
 
     @property
     @abstractmethod
     def drain_timeout(self) -> float:
-        """How long `drain` may take, seconds."""
+        """The longest time that `drain` may take, seconds."""
 
-    def connected(self, session: Session) -> None:  # noqa: B027  # most have nothing to count
-        """An HTTP/2 connection of this app is there: for those who count."""
+    def connected(self, session: Session) -> None:  # noqa: B027  # optional
+        """Called with each new HTTP/2 connection of this app."""
 
     def refuses(self, stream: OwnStream) -> bool:
-        """Whether a request is to be refused as if it had never come, so that a client tries another connection."""
+        """Whether to refuse a request unprocessed, so that the client may send it elsewhere (RFC 9113 8.7)."""
         return False
 
     @abstractmethod
     async def drain(self) -> None:
-        """Takes nothing new and waits for what is open, up to the limit. Called once for each connection."""
+        """Accepts nothing new and waits for open calls, up to the limit. Called once for each connection."""
 
     @abstractmethod
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request, or the lifespan."""
 
 
-class Calls:
+class CallDispatcher:
     """The part of an ASGI app that answers calls."""
 
     def __init__(self, mapping: dict[str, Handler], *, connect: bool = True) -> None:
         self.mapping = mapping
-        self._connect = ConnectCalls(mapping) if connect else None
+        self._connect = ConnectDispatcher(mapping) if connect else None
         self._codec = BinaryCodec()
         self._dispatch = _DispatchServerEvents()
 
-    def takes(self, scope: Scope) -> bool:
-        """Whether a request is a call, to a method that may not exist; the rest is for pages."""
-        return _is_grpc(scope) or (self._connect is not None and self._connect.takes(scope))
+    def accepts(self, scope: Scope) -> bool:
+        """Whether a request is a call, of a method that exists or not; all other requests are for pages."""
+        return _is_grpc(scope) or (self._connect is not None and self._connect.accepts(scope))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._connect is not None and not _is_grpc(scope):
             await self._connect(scope, receive, send)
             return
         if scope["http_version"] not in ("2", "3"):
-            # As grpc-go's handler: there are no trailers over HTTP/1.1 that clients agree on.
+            # As grpc-go's handler does: clients do not agree on trailers over HTTP/1.1.
             await send({"type": "http.response.start", "status": 505, "headers": [(b"content-length", b"0")]})
             await send({"type": "http.response.body", "body": b""})
             return
@@ -90,10 +90,10 @@ class Calls:
         await self.serve(cast("Stream", stream), request_headers(scope), stream.release)
 
     async def serve(self, stream: Stream, headers: Headers, release: Callable[[], Any]) -> None:
-        """Serves one call of gRPC on a stream with grpclib's surface, whatever is below it."""
+        """Serves one call of gRPC. `stream` has the interface of grpclib.protocol.Stream, whatever implements it."""
         answer = refusal(headers, self.mapping)
         if answer is None:
-            given = (self.mapping, stream, cleaned(headers), self._codec, None, self._dispatch)
+            given = (self.mapping, stream, normalised(headers), self._codec, None, self._dispatch)
             await request_handler(*given, release_stream=release)
             return
         with suppress(H2Error):  # the client may have gone
@@ -105,14 +105,14 @@ def _is_grpc(scope: Scope) -> bool:
     return is_grpc(next((value for name, value in scope["headers"] if name == b"content-type"), b"").decode("latin-1"))
 
 
-async def nothing_here(send: Send) -> None:
-    """The page where there are none."""
+async def not_found(send: Send) -> None:
+    """Answers 404."""
     await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})
 
 
 async def lifespan(receive: Receive, send: Send, begin: Callable[[], object], end: Callable[[], object]) -> None:
-    """Answers an ASGI server's lifespan; a SettingsError of `begin` is why it does not start."""
+    """The app's side of ASGI's lifespan protocol. When `begin` raises SettingsError the startup fails with its text."""
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
@@ -132,7 +132,7 @@ async def _not_started(send: Send, why: str) -> None:
     try:
         await send({"type": "lifespan.startup.failed", "message": why})
     except Exception:
-        # Hypercorn's answer to that, which its command would show as tracebacks.
+        # Hypercorn raises; its command would print two tracebacks.
         with suppress(OSError, ValueError):
             STDERR.write(f"pog: {why}\n")
         raise SystemExit(2) from None

@@ -1,13 +1,13 @@
 """The one seam into Hypercorn: our HTTP/2 in the place of its own.
 
 Hypercorn keeps sockets, TLS with ALPN, HTTP/1.1, workers, lifespan and signals. It makes an H2Protocol for a connection
-that speaks HTTP/2, from the first byte (ALPN or prior knowledge) or after an Upgrade. Ours takes the transport over
-there and then: from the first frame on bytes go from the socket to the session and back without Hypercorn's queues,
-whose faults would break tunnels (no back pressure, one stalled reader stops all, 1,000 requests per connection).
+that speaks HTTP/2, from the first byte (ALPN or prior knowledge) or after an Upgrade. Ours takes over the transport at
+that point: from the first frame on bytes go from the socket to the session and back without Hypercorn's queues, whose
+faults would break tunnels (no back pressure, one stalled reader stops all, 1,000 requests per connection).
 
 What it relies on, beside documented names: hypercorn.protocol.H2Protocol is what ProtocolWrapper makes, `send` is a
 method of the TCPServer that owns reader, writer and idle_task, and a worker listens by asyncio.start_server. A test
-fails the day that moves.
+fails when a new version of Hypercorn differs.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from hypercorn.protocol.h11 import H11Protocol
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
 from pog.server.asgi import AsgiExchange, absolute, http_scope
-from pog.server.dispatch import Served
+from pog.server.dispatch import EngineApp
 from pog.server.http1 import Http1Protocol, cut_after_drain, while_connected
-from pog.server.service import LAST_WORDS
+from pog.server.service import TRAILERS_TIMEOUT
 from pog.server.worker import WorkerAsyncio
 from pog.wire.content_type import is_grpc
 
@@ -61,7 +61,7 @@ def h2_protocol(
 ) -> EngineProtocol | H2Protocol:
     """Ours for an app of ours, unless it wants the portable path; Hypercorn's for any other."""
     ours = getattr(app, "app", None)
-    if not isinstance(ours, Served):
+    if not isinstance(ours, EngineApp):
         return H2Protocol(app, config, context, *arguments)
     outlast_drain(config, ours)
     if not ours.portable:
@@ -73,15 +73,15 @@ def h2_protocol(
 def h11_protocol(app: AppWrapper, config: Config, *arguments: Any) -> Http1Protocol | H11Protocol:
     """Hypercorn's for any app, watched over for one of ours."""
     ours = getattr(app, "app", None)
-    if isinstance(ours, Served):
+    if isinstance(ours, EngineApp):
         outlast_drain(config, ours)
         return Http1Protocol(ours, app, config, *arguments)
     return H11Protocol(app, config, *arguments)
 
 
-def outlast_drain(config: Config, app: Served) -> None:
-    """Hypercorn cuts what is left at a limit of its own: not before our drain has."""
-    config.graceful_timeout = max(config.graceful_timeout, app.drain_timeout + 2 * LAST_WORDS)
+def outlast_drain(config: Config, app: EngineApp) -> None:
+    """Hypercorn cuts connections at a limit of its own: it must not be reached before our drain has ended."""
+    config.graceful_timeout = max(config.graceful_timeout, app.drain_timeout + 2 * TRAILERS_TIMEOUT)
 
 
 class EngineProtocol:
@@ -90,7 +90,7 @@ class EngineProtocol:
 
     def __init__(
         self,
-        app: Served,
+        app: EngineApp,
         wrapper: AppWrapper,
         config: Config,
         context: WorkerContext,
@@ -101,7 +101,7 @@ class EngineProtocol:
         server: Address | None,
         send: Callable[[Event], Awaitable[None]],
     ) -> None:
-        self._served = app
+        self._engine_app = app
         self._app = cast("Any", wrapper)
         self._context = context
         self._tasks = task_group
@@ -110,12 +110,12 @@ class EngineProtocol:
         self._server = server
         self._send = send
         self._owner = cast("TCPServer", send.__self__)  # type: ignore[attr-defined]
-        self._session = Session(client=False, config=SessionConfig(), on_request=self._requested)
+        self._session = Session(client=False, config=SessionConfig(), on_request=self._on_request)
         app.connected(self._session)
 
     async def initiate(self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None) -> None:
         """Takes the transport over. The arguments are those of a request with Upgrade: h2c."""
-        await self._send(Updated(idle=False))  # a connection of ours is idle when we say so
+        await self._send(Updated(idle=False))  # Hypercorn's idle timeout does not apply
         self._owner.idle_task = cast("AsyncioSingleTask", _NoIdleTask())
         if headers is not None:
             self._session.upgrade(settings or b"", _request_fields(headers, self._scheme))
@@ -129,21 +129,21 @@ class EngineProtocol:
         elif isinstance(event, Closed):
             self._session.abort("closed by the server")
 
-    def _requested(self, stream: Stream) -> None:
-        if self._served.refuses(stream):
-            self._session.drain()  # not before the client knows that this connection is no place to try again
+    def _on_request(self, stream: Stream) -> None:
+        if self._engine_app.refuses(stream):
+            self._session.drain()  # GOAWAY first, so that the client does not retry here
             stream.reset_nowait(ErrorCodes.REFUSED_STREAM)
             return
         content_type = dict(stream.headers or ()).get("content-type", "")
         self._tasks.spawn(self._call if is_grpc(content_type) else self._exchange, stream)
 
-    # One request each. No exception leaves them: it would end every other one of the connection.
+    # Each serves one request. An exception that left them would end all others of the connection.
 
     async def _call(self, stream: Stream) -> None:
         if stream.error is not None:
             return  # reset in the same piece of input
         try:
-            await self._served.calls.serve(cast("GrpclibStream", stream), stream.headers or [], stream.release)
+            await self._engine_app.dispatcher.serve(cast("GrpclibStream", stream), stream.headers or [], stream.release)
         except Exception:
             log.exception("a call failed")
         _end(stream)
@@ -161,20 +161,20 @@ class EngineProtocol:
         _end(stream)
 
     async def _end_with_worker(self) -> None:
-        """When the worker ends: no new streams, and the connection closes with the last one, or at the limit."""
+        """When the worker ends: accepts no new streams, and closes with the last one or at the end of the drain."""
         terminated = asyncio.create_task(_wait(self._context.terminated), name="worker-end")
         self._session.closed.add_done_callback(lambda _: terminated.cancel())
         await asyncio.wait([terminated])
         if self._session.closed.done():
             return
         self._session.drain()
-        await self._served.drain()
-        await asyncio.wait([self._session.closed], timeout=LAST_WORDS)
+        await self._engine_app.drain()
+        await asyncio.wait([self._session.closed], timeout=TRAILERS_TIMEOUT)
         self._session.abort("the server has ended")
 
 
 class _NoIdleTask:
-    """In the place of Hypercorn's idle timer, which knows nothing of our streams."""
+    """Replaces Hypercorn's idle timer, which knows nothing of our streams."""
 
     async def restart(self, *_: Any) -> None:
         pass
@@ -184,7 +184,7 @@ class _NoIdleTask:
 
 
 class _Takeover(asyncio.Protocol):
-    """Stands between a transport and the session, and tells Hypercorn's own protocol the end: its task waits for it."""
+    """Stands between a transport and the session, and passes the end on to Hypercorn's protocol, which waits for it."""
 
     def __init__(self, session: Session, before: asyncio.Protocol) -> None:
         self._session = session
@@ -209,13 +209,13 @@ def _take_over(owner: TCPServer, session: Session) -> None:
     transport.pause_reading()
     transport.set_protocol(_Takeover(session, cast("asyncio.Protocol", transport.get_protocol())))
     session.connection_made(transport)
-    asyncio.get_running_loop().call_soon(_feed_held, owner, transport, session)
+    asyncio.get_running_loop().call_soon(_feed_buffered, owner, transport, session)
 
 
-def _feed_held(owner: TCPServer, transport: asyncio.Transport, session: Session) -> None:
-    held = bytes(owner.reader._buffer)  # type: ignore[attr-defined]
+def _feed_buffered(owner: TCPServer, transport: asyncio.Transport, session: Session) -> None:
+    buffered = bytes(owner.reader._buffer)  # type: ignore[attr-defined]
     owner.reader._buffer.clear()  # type: ignore[attr-defined]
-    session.feed(held)
+    session.feed(buffered)
     if owner.reader.at_eof():
         session.eof_received()
         transport.close()
@@ -224,7 +224,7 @@ def _feed_held(owner: TCPServer, transport: asyncio.Transport, session: Session)
 
 
 def _end(stream: Stream) -> None:
-    """Whoever served the stream has returned: what has no end by now gets none."""
+    """What served the stream has returned: a response without an end is reset."""
     if stream.error is None and not stream.queue.ends:
         stream.reset_nowait(ErrorCodes.INTERNAL_ERROR)
 
@@ -234,7 +234,7 @@ async def _wait(event: HypercornEvent) -> None:
 
 
 async def _no_threads(*_: Any) -> None:
-    """Hypercorn's wrapper of WSGI apps would need it; ours is none."""
+    """For Hypercorn's wrapper of WSGI apps only."""
     raise RuntimeError("only ASGI apps are served by this engine")
 
 

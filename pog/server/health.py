@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     ServingStatus: TypeAlias = HealthCheckResponse.ServingStatus.ValueType
 
 # Watchers need no credentials, so there is a limit; load balancers and orchestrators are a handful.
-MOST_WATCHERS = 1000
+MAX_WATCHERS = 1000
 
 
 class Health(HealthBase):
@@ -36,7 +36,7 @@ class Health(HealthBase):
         self._watchers = 0
 
     def end(self) -> None:
-        """From now on NOT_SERVING. Watchers are told so, and their calls end."""
+        """From now on NOT_SERVING. Watchers receive it, and their calls end."""
         self._ending.set()
 
     def _status(self, service: str) -> ServingStatus:
@@ -45,29 +45,29 @@ class Health(HealthBase):
         return HealthCheckResponse.NOT_SERVING if self._ending.is_set() else HealthCheckResponse.SERVING
 
     async def Check(self, stream: Call) -> None:
-        status = self._status(await _requested(stream))
+        status = self._status(await _requested_service(stream))
         if status == HealthCheckResponse.SERVICE_UNKNOWN:
             raise GRPCError(Status.NOT_FOUND, "unknown service")
         await stream.send_message(HealthCheckResponse(status=status))
 
     async def Watch(self, stream: Call) -> None:
-        """Ends with UNAVAILABLE, at which a client asks again elsewhere."""
-        service = await _requested(stream)
-        if self._watchers >= MOST_WATCHERS:
-            raise GRPCError(Status.RESOURCE_EXHAUSTED, f"{MOST_WATCHERS} calls of Watch are open already")
+        """Ends with UNAVAILABLE, at which a client watches another server."""
+        service = await _requested_service(stream)
+        if self._watchers >= MAX_WATCHERS:
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, f"{MAX_WATCHERS} calls of Watch are open already")
         self._watchers += 1
         try:
-            told = self._status(service)
-            await stream.send_message(HealthCheckResponse(status=told))
+            sent = self._status(service)
+            await stream.send_message(HealthCheckResponse(status=sent))
             await self._ending.wait()
-            if self._status(service) != told:
+            if self._status(service) != sent:
                 await stream.send_message(HealthCheckResponse(status=self._status(service)))
         finally:
             self._watchers -= 1
         raise GRPCError(Status.UNAVAILABLE, "the server is shutting down")
 
 
-async def _requested(stream: Call) -> str:
+async def _requested_service(stream: Call) -> str:
     request = await stream.recv_message()
     if request is None:
         raise GRPCError(Status.INVALID_ARGUMENT, "the call has no message")

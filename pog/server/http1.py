@@ -1,15 +1,14 @@
-"""A connection of HTTP/1.1: Hypercorn's, with an end to it.
+"""Connections of HTTP/1.1: Hypercorn serves them, within limits of ours.
 
-Hypercorn waits without a limit for a client that takes nothing of its answer, and at the server's end it waits for such
-a client again, so that the process never ends. Here
+Hypercorn waits without a limit for a client that does not read its response, and again at shutdown, so that the
+process never ends. Here
 
-1. a connection on which no byte moves for a minute is ended: none arrives, and none leaves for the network;
-2. when the server ends, every request has until the end of the drain, and what is left then is ended;
-3. once Hypercorn closes a connection, it does not wait for the requests that came behind the one it answered.
+1. a connection without progress for a minute is ended: no byte received, none taken by the network;
+2. at shutdown every request has until the end of the drain, then it is ended;
+3. once Hypercorn closes a connection, pipelined requests behind the last answer are not waited for.
 
-To end a connection is to reset it, to cancel what serves its requests, and to drop what was received and not read yet:
-then Hypercorn's own tasks come to their end. An idle connection is its business: it closes that after 5 s,
-and at once when the server ends.
+A connection is ended by a reset; its requests are cancelled, and received bytes that were not read yet are dropped:
+then Hypercorn's own tasks end. Idle connections are Hypercorn's: it closes them after 5 s, and at once at shutdown.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hypercorn.events import Closed, RawData
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
 
-from pog.server.service import LAST_WORDS
+from pog.server.service import TRAILERS_TIMEOUT
 from pog.tunnel.relay import reset
 
 if TYPE_CHECKING:
@@ -33,16 +32,16 @@ if TYPE_CHECKING:
     from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup, WorkerContext
 
     from pog.server.asgi import Address
-    from pog.server.dispatch import Served
+    from pog.server.dispatch import EngineApp
 
 log = logging.getLogger("pog.server")
 
-# nginx's send_timeout and Apache's Timeout are of this size; seconds.
-STILL_TIMEOUT = 60.0
-# How often is looked in that time.
-_LOOKS = 4
-# What was cancelled may have to clean up, and be cancelled in that; seconds.
-_CANCEL_AGAIN = 0.1
+# As nginx's send_timeout and Apache's Timeout; seconds.
+NO_PROGRESS_TIMEOUT = 60.0
+# Checks within that time.
+_CHECKS = 4
+# A task that still waits while it cleans up is cancelled again after this; seconds.
+_CANCEL_INTERVAL = 0.1
 
 
 class Http1Protocol:
@@ -50,7 +49,7 @@ class Http1Protocol:
 
     def __init__(
         self,
-        app: Served,
+        app: EngineApp,
         wrapper: AppWrapper,
         config: Config,
         context: WorkerContext,
@@ -73,7 +72,7 @@ class Http1Protocol:
         self._received_bytes = self._sent_bytes = 0
         self._closing = self._ended = False
         self._watch: asyncio.Task[None] | None = None
-        # What takes in input, and what serves requests.
+        # Tasks that read input, and tasks that serve requests.
         self._work: set[asyncio.Task[None]] = set()
         self._requests: set[asyncio.Task[Any]] = set()
 
@@ -82,7 +81,7 @@ class Http1Protocol:
         self._watch = while_connected(self._watch_over(), "http1-watch")
 
     async def handle(self, event: Event) -> None:
-        """Input, and the end. Raises what tells ProtocolWrapper that the connection goes on as one of HTTP/2."""
+        """Input, and the end. Raises what ProtocolWrapper expects when the connection continues as HTTP/2."""
         if isinstance(event, RawData):
             self._received_bytes += len(event.data)
             if self._closing:
@@ -110,7 +109,7 @@ class Http1Protocol:
             raise
 
     async def _serve(self, *call: Any) -> None:
-        """In the place of the app, to know what it is called by."""
+        """Stands in for the app, to know the tasks that call it."""
         task = asyncio.current_task()
         assert task is not None
         self._requests.add(task)
@@ -129,21 +128,21 @@ class Http1Protocol:
     # The end
 
     def _moved(self) -> tuple[int, int]:
-        """Bytes received, and bytes that the network has taken."""
+        """Bytes received, and bytes that the kernel has accepted."""
         return self._received_bytes, self._sent_bytes - self._owner.writer.transport.get_write_buffer_size()
 
     async def _watch_over(self) -> None:
-        """Ends the connection when it is time."""
+        """Ends the connection at a limit."""
         loop = asyncio.get_running_loop()
-        stillness, pause, drained_at = Stillness(loop.time(), self._moved()), STILL_TIMEOUT / _LOOKS, None
+        progress, pause, drained_at = Progress(loop.time(), self._moved()), NO_PROGRESS_TIMEOUT / _CHECKS, None
         while True:
             if drained_at is not None:
                 await asyncio.sleep(max(0.0, min(pause, drained_at - loop.time())))
             elif await _is_set_within(self._context.terminated, pause):
                 drained_at = loop.time() + self._drain_timeout
             now = loop.time()
-            if (seconds := stillness.lasts(now, self._moved())) >= STILL_TIMEOUT:
-                log.info("a connection of HTTP/1.1 on which nothing has moved for %g s is ended", seconds)
+            if (seconds := progress.stalled_for(now, self._moved())) >= NO_PROGRESS_TIMEOUT:
+                log.info("a connection of HTTP/1.1 without progress for %g s is ended", seconds)
                 break
             if drained_at is not None and now >= drained_at:
                 log.info("a connection of HTTP/1.1 is still open and is cut")
@@ -157,25 +156,25 @@ class Http1Protocol:
         while tasks := self._work | self._requests:
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=_CANCEL_AGAIN)
+            await asyncio.wait(tasks, timeout=_CANCEL_INTERVAL)
 
 
-class Stillness:
-    """Since when nothing has moved, as far as it was looked at. Times in seconds."""
+class Progress:
+    """How long a connection has made no progress, as of its checks. Times in seconds."""
 
     def __init__(self, now: float, moved: object) -> None:
         self._since = now
         self._moved = moved
 
-    def lasts(self, now: float, moved: object) -> float:
-        """For how long nothing has moved; `moved` is equal as long as nothing does."""
+    def stalled_for(self, now: float, moved: object) -> float:
+        """How long nothing has moved; `moved` compares equal while nothing does."""
         if moved != self._moved:
             self._since, self._moved = now, moved
         return now - self._since
 
 
 def while_connected(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Runs beside the connection, whose task is the present one, and is cancelled with its end.
+    """Runs `work` until the connection ends, whose task is the current one.
 
     Not in the connection's task group: that ends before the transport is closed.
     """
@@ -185,10 +184,10 @@ def while_connected(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[
     return watch
 
 
-async def cut_after_drain(app: Served, context: WorkerContext, owner: TCPServer) -> None:
-    """For a connection of Hypercorn's own HTTP/2: at the server's end it waits for a client that takes nothing, too."""
+async def cut_after_drain(app: EngineApp, context: WorkerContext, owner: TCPServer) -> None:
+    """For a connection of Hypercorn's own HTTP/2: at the server's end it waits for a client that reads nothing, too."""
     await context.terminated.wait()
-    await asyncio.sleep(app.drain_timeout + LAST_WORDS)
+    await asyncio.sleep(app.drain_timeout + TRAILERS_TIMEOUT)
     reset(cast("asyncio.Transport", owner.writer.transport))
 
 

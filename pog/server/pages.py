@@ -1,4 +1,4 @@
-"""What the server's port says over plain HTTP: metrics, health, and what this is."""
+"""The server's pages over plain HTTP: metrics, health, and a short description."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pog.observe.metrics import wants_openmetrics
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from pog.server.service import Core
+    from pog.server.service import Server
 
 _ABOUT = """\
 pog server {version}: a proxy over gRPC.
@@ -31,7 +31,7 @@ Not for browsers. Run a client beside your programs and point them at it:
 """
 
 
-def pages(core: Core) -> Starlette:
+def pages(server: Server) -> Starlette:
     """The pages of one server."""
 
     async def about(request: Request) -> Response:
@@ -43,26 +43,26 @@ def pages(core: Core) -> Starlette:
 
     async def metrics(request: Request) -> Response:
         async with one_at_a_time:
-            await asyncio.sleep(0)  # a page takes a millisecond: between two of them tunnels have their turn
-            body, content_type = core.metrics.render(wants_openmetrics(",".join(request.headers.getlist("accept"))))
+            await asyncio.sleep(0)  # one page takes about a millisecond: tunnels are served between two of them
+            body, content_type = server.metrics.render(wants_openmetrics(",".join(request.headers.getlist("accept"))))
         return Response(body, headers={"content-type": content_type})
 
     async def alive(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def ready(request: Request) -> Response:
-        return PlainTextResponse("draining\n", 503) if core.draining else PlainTextResponse("ok\n")
+        return PlainTextResponse("draining\n", 503) if server.draining else PlainTextResponse("ok\n")
 
     app = Starlette(
         routes=[
             Route("/", about),
             Route("/metrics", metrics),
-            # Google's front end swallows exactly /healthz, so /health is there too.
+            # Google's front end answers /healthz itself, so there is /health as well.
             Route("/healthz", alive),
             Route("/health", alive),
             Route("/readyz", ready),
         ]
     )
-    # Not a word of the request comes back.
+    # A redirect would repeat parts of the request.
     app.router.redirect_slashes = False
     return app

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Call = grpclib.server.Stream[Packet, Packet]
 
-# A call that does not say where it wants to go holds a stream for nothing; seconds.
+# How long a call may take to send its ConnectRequest; seconds.
 _REQUEST_TIMEOUT = 10.0
 # What is repeated of a destination that is none; a name has at most 253 bytes.
 _LONGEST_SHOWN = 300
@@ -57,7 +57,7 @@ class HTTPProxy(HTTPProxyBase):
         self._no_calls.set()
 
     async def wait_idle(self) -> None:
-        """Waits until no tunnel is open, nor about to be."""
+        """Waits until no tunnel is open or being opened."""
         await self._no_calls.wait()
 
     def stop(self) -> None:
@@ -90,7 +90,7 @@ class HTTPProxy(HTTPProxyBase):
         assert task is not None
         self._opening.add(task)
         try:
-            record.destination = await self._requested(stream, record)
+            record.destination = await self._read_request(stream, record)
             dialled = await self._connect(stream, record.destination)
         except Refused as refused:
             self._observer.refused(record, refused.failure)
@@ -109,13 +109,13 @@ class HTTPProxy(HTTPProxyBase):
             self._opening.discard(task)
         await self._tunnel(stream, dialled, record)
 
-    def turned_away(self, stream: Call, failure: Failure) -> None:
-        """A call that was refused before it came here, for its credentials."""
+    def login_refused(self, stream: Call, failure: Failure) -> None:
+        """Records a call that was refused for its credentials."""
         record = _record(stream, None)
         self._observer.requested(record)
         self._observer.refused(record, failure)
 
-    async def _requested(self, stream: Call, record: TunnelRecord) -> Destination:
+    async def _read_request(self, stream: Call, record: TunnelRecord) -> Destination:
         """The destination that the first packet asks for. Raises Refused."""
         if self.draining:
             raise Refused(_STOPPING)
@@ -135,16 +135,16 @@ class HTTPProxy(HTTPProxyBase):
         except ValueError as error:
             record.asked = shown = host_port[:_LONGEST_SHOWN]
             bad = DialError(FailureKind.BAD_ADDRESS, shown.strip() or repr(shown), str(error))
-            await self._tell_refused(stream, bad.failure, 0.0)
+            await self._send_refusal(stream, bad.failure, 0.0)
             raise bad from None
 
     async def _connect(self, stream: Call, destination: Destination) -> Dialled:
-        """Dials, and tells the client how that went. Raises Refused."""
+        """Dials, and sends the ConnectResponse. Raises Refused."""
         began = time.perf_counter()
         try:
             dialled = await self._dialler.dial(destination)
         except DialError as error:
-            await self._tell_refused(stream, error.failure, time.perf_counter() - began)
+            await self._send_refusal(stream, error.failure, time.perf_counter() - began)
             raise
         self._observer.metrics.dialled("ok", time.perf_counter() - began)
         try:
@@ -155,7 +155,7 @@ class HTTPProxy(HTTPProxyBase):
             raise
         return dialled
 
-    async def _tell_refused(self, stream: Call, failure: Failure, seconds: float) -> None:
+    async def _send_refusal(self, stream: Call, failure: Failure, seconds: float) -> None:
         self._observer.metrics.dialled(failure.kind.value, seconds)
         answer = ConnectResponse()
         answer.error.status_code, answer.error.error = failure.http_status, failure.text

@@ -14,7 +14,7 @@ from hypercorn.config import Config, Sockets
 from pog.net.address import Address
 from pog.net.listen import BACKLOG, listening_sockets
 from pog.server.app import App
-from pog.server.service import LAST_WORDS, Core, warn_if_open
+from pog.server.service import TRAILERS_TIMEOUT, Server, warn_if_open
 
 if TYPE_CHECKING:
     import socket
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework
 
     from pog.config.settings import ServerSettings
-    from pog.server.dispatch import Served
+    from pog.server.dispatch import EngineApp
 
 log = logging.getLogger("pog.server")
 
@@ -46,17 +46,17 @@ async def serve(
         if sockets is None:  # otherwise the workers' parent does it, once
             warn_if_open(settings, addresses)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_drain(app.core, shutdown), name="drain")
+            tasks.create_task(_drain(app.server, shutdown), name="drain")
             tasks.create_task(serve_app(app, listening, shutdown), name="serve")
             started(addresses)
 
 
-async def _drain(core: Core, shutdown: asyncio.Event) -> None:
+async def _drain(server: Server, shutdown: asyncio.Event) -> None:
     await shutdown.wait()
-    await core.drain()
+    await server.drain()
 
 
-async def serve_app(app: Served, listening: list[socket.socket], shutdown: asyncio.Event) -> None:
+async def serve_app(app: EngineApp, listening: list[socket.socket], shutdown: asyncio.Event) -> None:
     """Runs an app on Hypercorn, on listening sockets, until `shutdown` is set and what is open has ended."""
     config = hypercorn_config(app.drain_timeout)
     sockets = Sockets(secure_sockets=[], insecure_sockets=listening, quic_sockets=[])
@@ -73,5 +73,5 @@ def hypercorn_config(drain_timeout: float) -> Config:
     config.include_server_header = False
     config.keep_alive_max_requests = 2**31
     config.h2_max_concurrent_streams = 1000
-    config.graceful_timeout = drain_timeout + 2 * LAST_WORDS
+    config.graceful_timeout = drain_timeout + 2 * TRAILERS_TIMEOUT
     return config

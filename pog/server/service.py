@@ -1,4 +1,4 @@
-"""What a server is made of, whatever carries its calls: the services, who may call them, and whether it is ready."""
+"""The parts of one server behind its transport: the services, who may call them, the drain."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
     Method = Callable[[Call, User], Awaitable[None]]
     Admission = Callable[[Call], Awaitable[User]]
 
-# How long the cut tunnels' trailers may take to go out, seconds.
-LAST_WORDS = 1.0
-# uvloop's timers may be early by so much, seconds.
-_EARLY = 0.002
+# Time for the trailers of tunnels that were cut to be sent, seconds.
+TRAILERS_TIMEOUT = 1.0
+# uvloop's timers may fire early by this much, seconds.
+_TIMER_RESOLUTION = 0.002
 
 log = logging.getLogger("pog.server")
 
 
-class Core:
-    """One server. `mapping` is what grpclib serves: path to handler, each behind the credentials' check."""
+class Server:
+    """One server. `mapping` is what grpclib serves: path to handler; each handler checks credentials first."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
@@ -59,7 +59,7 @@ class Core:
         self.auth = Authenticator(settings.auth_items, "POG_AUTH_", self.metrics)
         self.draining = False
         self._drain: asyncio.Task[None] | None = None
-        self._forget: Callable[[], None] = lambda: None
+        self._stop_reloading: Callable[[], None] = lambda: None
         dialler = Dialler(EgressPolicy(settings.egress_allow), settings.dial_timeout, Resolver())
         access_log = AccessLog(settings.access_log, style=settings.log_format, on_dropped=self.metrics.log_dropped.inc)
         observer = TunnelObserver("server", self.tunnels, self.metrics, access_log)
@@ -70,29 +70,29 @@ class Core:
         self.mapping = self._mapping(ServerReflection.extend([*services, self.health], pool=SymbolPool()))
 
     def _stacks(self) -> list[IServable]:
-        """Stacks show who talks to whom, so a stranger gets them only where that was asked for by name."""
+        """Stacks show who talks to whom: without credentials they are served only with STACKS=1."""
         served = bool(self.settings.auth_items) if self.settings.stacks is None else self.settings.stacks
         return [GoroutineStacks()] if served else []
 
     def _mapping(self, services: list[IServable]) -> dict[str, Handler]:
         return {
-            path: handler._replace(func=self._guarded(path.removeprefix("/"), *self._entry(service, handler)))
+            path: handler._replace(func=self._measured(path.removeprefix("/"), *self._handling(service, handler)))
             for service in services
             for path, handler in service.__mapping__().items()
         }
 
-    def _entry(self, service: IServable, handler: Handler) -> tuple[Method, Admission]:
-        """What serves a method of this service, and what happens before."""
+    def _handling(self, service: IServable, handler: Handler) -> tuple[Method, Admission]:
+        """What serves a method of this service, and what admits the call before."""
 
         async def serve(stream: Call, user: User) -> None:
             await handler.func(stream)
 
         if service is self.proxy:
             return self.proxy.run, self._admit_tunnel
-        # Orchestrators have no credentials.
-        return serve, _everybody if service is self.health else self._authenticate
+        # Orchestrators that check health have no credentials.
+        return serve, _admit_everyone if service is self.health else self._authenticate
 
-    def _guarded(self, method: str, serve: Method, admit: Admission) -> Callable[[Call], Awaitable[None]]:
+    def _measured(self, method: str, serve: Method, admit: Admission) -> Callable[[Call], Awaitable[None]]:
         async def call(stream: Call) -> None:
             began = time.perf_counter()
             self.metrics.rpc_started(method)
@@ -103,11 +103,11 @@ class Core:
             except GRPCError as error:
                 status = error.status
                 raise
-            except NotImplementedError as error:  # grpclib's word for a message that says it is compressed
+            except NotImplementedError as error:  # grpclib raises it for a compressed message
                 status = Status.UNIMPLEMENTED
                 raise GRPCError(status, str(error)) from None
             except (StreamTerminatedError, asyncio.CancelledError):
-                late = stream.deadline is not None and stream.deadline.time_remaining() < _EARLY
+                late = stream.deadline is not None and stream.deadline.time_remaining() < _TIMER_RESOLUTION
                 status = Status.DEADLINE_EXCEEDED if late else Status.CANCELLED
                 raise
             finally:
@@ -127,7 +127,7 @@ class Core:
         try:
             return await self._user(stream)
         except Refused as refused:
-            self.proxy.turned_away(stream, refused.failure)
+            self.proxy.login_refused(stream, refused.failure)
             raise GRPCError(refused.failure.wording.grpc_status, refused.failure.text) from None
 
     async def _user(self, stream: Call) -> User:
@@ -137,7 +137,7 @@ class Core:
         return self.auth.check_nowait(authorization) or await self.auth.check(authorization)
 
     async def drain(self) -> None:
-        """Takes no more tunnels, waits for the open ones up to the limit, then ends the rest. May be called by many."""
+        """Refuses new tunnels, waits up to drain_timeout for the open ones, ends the rest. May be called repeatedly."""
         if self._drain is None:
             self._drain = asyncio.create_task(self._drain_once(), name="drain")
         await asyncio.shield(self._drain)
@@ -155,27 +155,29 @@ class Core:
             self.proxy.stop()
 
     def start(self) -> None:
-        """Begins what goes on beside the calls, in the running event loop."""
+        """Starts background work in the running event loop: metrics of the loop, reloading of auth items."""
         self.metrics.start()
-        self._forget = reload_auth(self.settings, self.auth)
+        self._stop_reloading = reload_auth(self.settings, self.auth)
 
     def close(self) -> None:
-        """Gives back what outlives the calls: the threads that check passwords, and the watch of the loop."""
-        self._forget()
+        """Stops background work and the threads that check passwords."""
+        self._stop_reloading()
         self.auth.close()
         self.metrics.close()
 
 
 def warn_if_open(settings: ServerSettings, addresses: list[Address] | None) -> None:
-    """Contract 7: an open server says so loudly. `addresses` is None where another program has opened the port."""
+    """Warns about a server without credentials. `addresses` is None when another program opened the port."""
     if settings.auth_items:
         return
     if addresses is None:
-        log.warning("OPEN PROXY: no POG_AUTH_* is set: whoever reaches this server may use it")
+        log.warning("OPEN PROXY: no POG_AUTH_* is set: anyone who can reach this server may use it")
     elif exposed := ", ".join(str(each) for each in addresses if not each.is_loopback):
-        log.warning("OPEN PROXY: no POG_AUTH_* is set and %s is not loopback: whoever reaches it may use it", exposed)
+        log.warning(
+            "OPEN PROXY: no POG_AUTH_* is set and %s is not loopback: anyone who can reach it may use it", exposed
+        )
 
 
-async def _everybody(stream: Call) -> User:
-    """Admits without credentials."""
+async def _admit_everyone(stream: Call) -> User:
+    """Asks for no credentials."""
     return ANONYMOUS

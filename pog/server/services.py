@@ -22,7 +22,7 @@ APP_NAME = "proxy-over-grpc server"
 
 
 class Healthcheck(HealthcheckBase):
-    """Says who answers, in which version, and since when."""
+    """Answers with name, version and uptime."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()

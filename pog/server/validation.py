@@ -1,7 +1,7 @@
-"""Looks at a call before grpclib does.
+"""Checks a call before grpclib does.
 
-What grpclib would answer without a content-type, which grpc-go takes for no answer of gRPC, or with a traceback in the
-log that any stranger can ask for, is answered here with the status that gRPC has for it.
+grpclib would answer some calls without a content-type, which grpc-go does not accept as a gRPC response, and others
+with a traceback, so that any stranger could fill the log. Here they get the status that gRPC defines for them.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ if TYPE_CHECKING:
 
 # gRPC's PROTOCOL-HTTP2: at most eight digits and a unit.
 _TIMEOUT = re.compile(r"[0-9]{1,8}[HMSmun]")
-# What grpclib gets in our words.
+# Fields that are rewritten for grpclib.
 _REWRITTEN = ("te", "content-type", "grpc-timeout")
-# Nothing is done within less; seconds.
+# The shortest deadline that is served; seconds.
 _LEAST_TIMEOUT = 0.001
-# So much of what the client sent is repeated to it.
-_REPEATED = 100
+# Characters of the client's own text that an error repeats.
+_MAX_ECHOED = 100
 
 
 def refusal(headers: Headers, methods: Container[str]) -> Headers | None:
-    """The whole answer to a call that cannot be served, or None. `methods` are paths."""
+    """The whole response to a call that cannot be served, or None. `methods` are paths."""
     fields = dict(headers)
     if fields.get(":method") != "POST":
-        return None  # grpclib says so well enough
+        return None  # grpclib's answer is right
     path, encoding, timeout = (
         fields.get(":path", ""),
         fields.get("grpc-encoding", "identity").lower(),
         fields.get("grpc-timeout"),
     )
     if path not in methods:
-        return _only_trailers(Status.UNIMPLEMENTED, f"unknown method {path[:_REPEATED]}")
+        return _trailers_only(Status.UNIMPLEMENTED, f"unknown method {path[:_MAX_ECHOED]}")
     if encoding != "identity":
-        answer = _only_trailers(
-            Status.UNIMPLEMENTED, f"messages compressed by {encoding[:_REPEATED]} are not understood"
+        answer = _trailers_only(
+            Status.UNIMPLEMENTED, f"messages compressed by {encoding[:_MAX_ECHOED]} are not understood"
         )
         return [*answer, ("grpc-accept-encoding", "identity")]
     if timeout is None:
         return None
     if not _TIMEOUT.fullmatch(timeout):
-        return _only_trailers(Status.INVALID_ARGUMENT, "malformed grpc-timeout")
+        return _trailers_only(Status.INVALID_ARGUMENT, "malformed grpc-timeout")
     if decode_timeout(timeout) < _LEAST_TIMEOUT:
-        return _only_trailers(Status.DEADLINE_EXCEEDED, "the deadline had passed before the call began")
+        return _trailers_only(Status.DEADLINE_EXCEEDED, "the deadline had passed before the call began")
     return None
 
 
-def cleaned(headers: Headers) -> Headers:
-    """What grpclib may see of a call that is not refused.
+def normalised(headers: Headers) -> Headers:
+    """The headers of a call that is not refused, as grpclib accepts them.
 
-    Binary metadata, which no method here has a use for, would end the call with a traceback if malformed; of several
-    timeouts the last one was looked at; `te` is dropped by some fronts, which grpc-go forgives; and grpclib knows one
-    spelling of the content-type.
+    Binary metadata is dropped: no method uses it, and malformed it would end the call with a traceback. Of several
+    timeouts the last counts. `te` is added, which some front ends drop and grpc-go does not require. The content-type
+    gets the one spelling that grpclib knows.
     """
     kept = [each for each in headers if each[0] not in _REWRITTEN and not each[0].endswith("-bin")]
     fields = dict(headers)
@@ -71,7 +71,7 @@ def cleaned(headers: Headers) -> Headers:
     return kept
 
 
-def _only_trailers(status: Status, text: str) -> Headers:
+def _trailers_only(status: Status, text: str) -> Headers:
     return [
         (":status", "200"),
         ("content-type", GRPC),

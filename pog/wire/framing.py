@@ -1,4 +1,4 @@
-"""A message of gRPC as bytes: whether it is compressed (one byte), its length (four), and the message itself. [pure]
+"""A gRPC message as bytes: a compressed flag (one byte), its length (four), and the message itself. [pure]
 
 PROTOCOL-HTTP2 of gRPC, «Length-Prefixed-Message».
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 PREFIX_BYTES = 5
 
-# What grpc-go takes in one message by default; a length of gigabytes must not make anybody hold them.
+# What grpc-go takes in one message by default; a longer message is not collected in memory.
 LARGEST_MESSAGE = 4 * 1024 * 1024
 
 
@@ -17,5 +17,5 @@ def framed(message: bytes) -> bytes:
 
 
 def message_length(prefix: bytes | bytearray | memoryview) -> int:
-    """The length that a prefix says; what stands behind the prefix is not looked at."""
+    """The length in a prefix; bytes behind the prefix are ignored."""
     return int.from_bytes(prefix[1:PREFIX_BYTES], "big")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.helpers.process import Program
 
 LIMIT = 3.0
-# What comes after the limit: the trailers of what is cut (LAST_WORDS), the interpreter's end, and a busy machine.
+# What comes after the limit: the trailers of what is cut (TRAILERS_TIMEOUT), the interpreter's end, and a busy machine.
 GRACE = 3.0
 ENV = {"DRAIN_TIMEOUT": str(LIMIT)}
 

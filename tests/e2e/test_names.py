@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HANGING = 200
 PATIENT = {"DIAL_TIMEOUT": "60", **NAMES}
-# What comes after DRAIN_TIMEOUT: the last trailers (LAST_WORDS), the interpreter's end, and a busy machine.
+# What comes after DRAIN_TIMEOUT: the last trailers (TRAILERS_TIMEOUT), the interpreter's end, and a busy machine.
 GRACE = 4.0
 
 

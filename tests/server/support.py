@@ -8,20 +8,20 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import grpc.aio
-
 from pog import grpctest
 from pog.config.settings import ServerSettings
 from pog.net.address import Address
 from pog.net.listen import listening_sockets
 from pog.server.app import App
 from pog.server.serve import serve, serve_app
-from pog.server.service import Core
+from pog.server.service import Server
+from tests.helpers import rpc
 from tests.helpers.user import samples
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    import grpc
     from grpclib.const import Handler
 
 # Nothing on loopback takes longer, whatever the load.
@@ -56,8 +56,6 @@ async def serving(**changes: Any) -> AsyncIterator[Running]:
 
 # How calls come to the services: by the HTTP/2 engine, through ASGI and Hypercorn's own HTTP/2, by grpclib's server.
 CARRIERS = ("engine", "portable", "grpclib")
-# As grpctest's own: neither proxy variables nor connections of other tests.
-_CHANNEL_OPTIONS = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 
 
@@ -65,13 +63,13 @@ LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 class Serving:
     """The services of a server, and a channel of grpcio's, an independent client, to them."""
 
-    core: Core
-    channel: grpc.aio.Channel
+    server: Server
+    channel: grpc.Channel
 
     def metric(self, name: str, **labels: str) -> float:
         """A series of the page of metrics; 0 where there is none."""
         pairs = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
-        page = samples(self.core.metrics.render()[0].decode())
+        page = samples(self.server.metrics.render()[0].decode())
         return page.get(f"{name}{{{pairs}}}" if pairs else name, 0.0)
 
 
@@ -80,21 +78,21 @@ async def services(carrier: str, **changes: Any) -> AsyncIterator[Serving]:
     """Serves until the block ends; `changes` are settings. Destinations may be on loopback."""
     settings = ServerSettings(**{"egress_allow": LOOPBACK, "drain_timeout": 0.2, **changes})
     if carrier == "grpclib":
-        core = Core(settings)
+        server = Server(settings)
         try:
-            async with grpctest.serve(Everything(core)) as sc:
-                yield Serving(core, sc.grpcio_channel())
+            async with grpctest.serve(Everything(server)) as sc:
+                with rpc.channel(str(sc.address)) as channel:
+                    yield Serving(server, channel)
         finally:
-            core.close()
+            server.close()
         return
     app = App(replace(settings, engine="cut-through" if carrier == "engine" else carrier))
     sockets, end = listening_sockets(Address("127.0.0.1", 0)), asyncio.Event()
     task = asyncio.create_task(serve_app(app, sockets, end), name="server")
-    channel = grpc.aio.insecure_channel("{}:{}".format(*sockets[0].getsockname()), _CHANNEL_OPTIONS)
     try:
-        yield Serving(app.core, channel)
+        with rpc.channel("{}:{}".format(*sockets[0].getsockname())) as channel:
+            yield Serving(app.server, channel)
     finally:
-        await channel.close()
         end.set()
         async with asyncio.timeout(SECONDS):
             await task
@@ -112,8 +110,8 @@ async def until(condition: Callable[[], object]) -> None:
 class Everything:
     """All services of a server as one."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, server: Server) -> None:
+        self._core = server
 
     def __mapping__(self) -> dict[str, Handler]:
         return self._core.mapping

@@ -70,7 +70,7 @@ async def test_the_pages(app: App) -> None:
     for path in ("/nothing", "/metrics/", "/healthz/"):
         assert (await get(app, path)).status == 404
     assert (await get(app, "/metrics", "POST")).status == 405
-    app.core.close()
+    app.server.close()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ async def test_the_pages(app: App) -> None:
 )
 async def test_the_first_page_says_how_to_use_it(app: App, host: str, command: str) -> None:
     assert command in (await get(app, "/", host=host)).body
-    app.core.close()
+    app.server.close()
 
 
 async def test_metrics_in_two_forms(app: App) -> None:
@@ -91,33 +91,33 @@ async def test_metrics_in_two_forms(app: App) -> None:
     openmetrics = await get(app, "/metrics", accept="application/openmetrics-text, text/plain;q=0.5")
     assert openmetrics.field("content-type").startswith("application/openmetrics-text")
     assert openmetrics.body.endswith("# EOF\n")
-    app.core.close()
+    app.server.close()
 
 
 async def test_a_server_that_drains_is_not_ready_and_alive(app: App) -> None:
     await app.drain()
     assert ((await get(app, "/readyz")).status, (await get(app, "/healthz")).status) == (503, 200)
-    app.core.close()
+    app.server.close()
 
 
 async def test_without_pages_everything_else_is_not_there() -> None:
     app = App(ServerSettings(grpc_and_http_mux=False))
     for path in ("/", "/metrics", "/healthz"):
         assert (await get(app, path)).status == 404
-    app.core.close()
+    app.server.close()
 
 
 async def test_grpc_wants_http2(app: App) -> None:
     path = "/grpc.health.v1.Health/Check"
     assert (await get(app, path, "POST", **{"content-type": "application/grpc"})).status == 505
-    app.core.close()
+    app.server.close()
 
 
 async def test_a_websocket_is_closed(app: App) -> None:
     asked = Asked()
     await app({"type": "websocket", "path": "/", "raw_path": b"/", "headers": []}, asked.receive, asked.send)
     assert asked.messages == [{"type": "websocket.close", "code": 1000}]
-    app.core.close()
+    app.server.close()
 
 
 # Lifespan
@@ -147,7 +147,7 @@ async def test_lifespan(app: App, caplog: pytest.LogCaptureFixture) -> None:
         "lifespan.startup.complete",
         "lifespan.shutdown.complete",
     ]
-    assert app.core.draining
+    assert app.server.draining
 
 
 async def test_the_environment_is_read_at_the_start(

@@ -12,8 +12,8 @@ import pytest
 from pog.config.auth_items import parse_item
 from pog.config.settings import ServerSettings
 from pog.server import connect_protocol
-from pog.server.dispatch import Calls
-from pog.server.service import Core
+from pog.server.dispatch import CallDispatcher
+from pog.server.service import Server
 from tests.helpers.items import item
 from tests.helpers.user import basic
 
@@ -62,18 +62,20 @@ class Exchange:
 
 
 @asynccontextmanager
-async def calls(**changes: Any) -> AsyncIterator[Calls]:
-    core = Core(ServerSettings(**changes))
+async def calls(**changes: Any) -> AsyncIterator[CallDispatcher]:
+    server = Server(ServerSettings(**changes))
     try:
-        yield Calls(core.mapping)
+        yield CallDispatcher(server.mapping)
     finally:
-        core.close()
+        server.close()
 
 
-async def ask(calls: Calls, exchange: Exchange, path: str, fields: dict[str, str], method: str = "POST") -> Exchange:
+async def ask(
+    calls: CallDispatcher, exchange: Exchange, path: str, fields: dict[str, str], method: str = "POST"
+) -> Exchange:
     headers = [(name.encode(), value.encode()) for name, value in fields.items()]
     scope = {"type": "http", "http_version": "1.1", "method": method, "path": path, "headers": headers, "client": None}
-    assert calls.takes(scope)
+    assert calls.accepts(scope)
     await calls(scope, exchange.receive, exchange.send)
     return exchange
 

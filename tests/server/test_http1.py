@@ -10,7 +10,7 @@ import pytest
 
 from pog.http2 import frames
 from pog.server import http1
-from pog.server.http1 import Stillness
+from pog.server.http1 import Progress
 from tests.http2 import factory
 from tests.server.support import SECONDS, serving
 
@@ -60,11 +60,11 @@ async def gone(sock: socket.socket) -> bytes:
 async def test_a_connection_on_which_nothing_moves_is_ended(
     data: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(http1, "STILL_TIMEOUT", 0.2)
+    monkeypatch.setattr(http1, "NO_PROGRESS_TIMEOUT", 0.2)
     caplog.set_level("INFO")
     async with serving() as running:
         await gone(await connect(running, data))
-        assert "nothing has moved for" in caplog.text
+        assert "without progress for" in caplog.text
     assert "Traceback" not in caplog.text
 
 
@@ -104,9 +104,9 @@ async def test_a_connection_that_becomes_one_of_http2_is_not_watched_any_more() 
 
 
 def test_stillness_is_counted_from_the_last_move() -> None:
-    stillness = Stillness(0.0, (0, 0))
-    assert stillness.lasts(15.0, (0, 0)) == 15.0
-    assert stillness.lasts(30.0, (1, 0)) == 0.0
-    assert stillness.lasts(75.0, (1, 0)) == 45.0
-    assert stillness.lasts(90.0, (1, -3)) == 0.0
-    assert stillness.lasts(150.0, (1, -3)) == 60.0
+    progress = Progress(0.0, (0, 0))
+    assert progress.stalled_for(15.0, (0, 0)) == 15.0
+    assert progress.stalled_for(30.0, (1, 0)) == 0.0
+    assert progress.stalled_for(75.0, (1, 0)) == 45.0
+    assert progress.stalled_for(90.0, (1, -3)) == 0.0
+    assert progress.stalled_for(150.0, (1, -3)) == 60.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, TypeVar
 
-import grpc.aio
+import grpc
 import pytest
 from google.protobuf.message import Message
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -30,7 +31,7 @@ async def ask(serving: Serving, method: str, request: Message, answer: type[M], 
         method, request_serializer=lambda message: message.SerializeToString(), response_deserializer=answer.FromString
     )
     metadata = (("authorization", login),) if login else ()
-    found: M = await call(request, timeout=SECONDS, metadata=metadata)
+    found: M = await asyncio.to_thread(call, request, timeout=SECONDS, metadata=metadata)
     return found
 
 
@@ -41,52 +42,57 @@ async def check(serving: Serving, service: str) -> str:
     return HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
-def watch(serving: Serving, service: str = "") -> grpc.aio.UnaryStreamCall[HealthCheckRequest, HealthCheckResponse]:
-    call = serving.channel.unary_stream(
-        "/grpc.health.v1.Health/Watch",
-        request_serializer=HealthCheckRequest.SerializeToString,
-        response_deserializer=HealthCheckResponse.FromString,
-    )
-    return call(HealthCheckRequest(service=service), timeout=SECONDS)
+class Watch:
+    """A call of Health.Watch."""
+
+    def __init__(self, serving: Serving, service: str = "") -> None:
+        call = serving.channel.unary_stream(
+            "/grpc.health.v1.Health/Watch",
+            request_serializer=HealthCheckRequest.SerializeToString,
+            response_deserializer=HealthCheckResponse.FromString,
+        )
+        self._answers = call(HealthCheckRequest(service=service), timeout=SECONDS)
+        self.cancel = self._answers.cancel
+
+    async def next(self) -> str:
+        """The next status. Raises grpc.RpcError at the end."""
+        answer = await asyncio.to_thread(next, self._answers)
+        return HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
 async def status(awaitable: object) -> grpc.StatusCode:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
+    with pytest.raises(grpc.RpcError) as caught:
         await awaitable  # type: ignore[misc]
-    return caught.value.code()
+    code: grpc.StatusCode = caught.value.code()
+    return code
 
 
 async def test_health_by_service() -> None:
     async with services("engine") as serving:
         assert [await check(serving, name) for name in ("", "HTTPProxy", "healthcheck.Healthcheck")] == ["SERVING"] * 3
         assert await status(check(serving, "Nobody")) is grpc.StatusCode.NOT_FOUND
-        serving.core.health.end()
+        serving.server.health.end()
         assert await check(serving, "HTTPProxy") == "NOT_SERVING"
 
 
-@pytest.mark.parametrize("service", ["", "Nobody"])
-async def test_watchers_are_told_the_end(service: str) -> None:
+@pytest.mark.parametrize(("service", "states"), [("", ["SERVING", "NOT_SERVING"]), ("Nobody", ["SERVICE_UNKNOWN"])])
+async def test_watchers_are_told_the_end(service: str, states: list[str]) -> None:
     async with services("engine") as serving:
-        watcher = watch(serving, service)
-        first = await watcher.read()
-        serving.core.health.end()
-        assert isinstance(first, HealthCheckResponse)
-        if service:
-            assert first.status == HealthCheckResponse.SERVICE_UNKNOWN
-        else:
-            second = await watcher.read()
-            assert isinstance(second, HealthCheckResponse)
-            assert (first.status, second.status) == (HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING)
-        assert await status(watcher.read()) is grpc.StatusCode.UNAVAILABLE
+        watch = Watch(serving, service)
+        received = [await watch.next()]
+        serving.server.health.end()
+        while len(received) < len(states):
+            received.append(await watch.next())
+        assert received == states
+        assert await status(watch.next()) is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_there_may_be_only_so_many_watchers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "MOST_WATCHERS", 1)
+    monkeypatch.setattr(health, "MAX_WATCHERS", 1)
     async with services("engine") as serving:
-        first = watch(serving)
-        await first.read()
-        second = watch(serving)
-        assert await status(second.read()) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        first = Watch(serving)
+        await first.next()
+        assert await status(Watch(serving).next()) is grpc.StatusCode.RESOURCE_EXHAUSTED
         first.cancel()
 
 

@@ -8,11 +8,12 @@ import struct
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import grpc.aio
+import grpc
 import pytest
 
 from pog.config.auth_items import parse_item
 from pog.proto.grpcproxy_pb2 import ConnectRequest, ConnectResponse, Packet
+from tests.helpers import rpc
 from tests.helpers.items import item
 from tests.helpers.origin import full_backlog, unused_port
 from tests.helpers.user import basic
@@ -42,42 +43,37 @@ async def reset_after_a_byte(reader: asyncio.StreamReader, writer: asyncio.Strea
 
 
 class Call:
-    """A call of HTTPProxy.Run. One that is refused at once sends nothing: grpc.aio would say INTERNAL."""
+    """A call of HTTPProxy.Run. grpcio blocks, so it is awaited in threads."""
 
     def __init__(self, serving: Serving, metadata: Mapping[str, str] | None = None) -> None:
-        self._packets: asyncio.Queue[Packet | None] = asyncio.Queue()
-        run = serving.channel.stream_stream(
-            "/HTTPProxy/Run",
-            request_serializer=Packet.SerializeToString,
-            response_deserializer=Packet.FromString,
-        )
-        self.call = run(self._given(), metadata=tuple((metadata or {}).items()), timeout=SECONDS)
-
-    async def _given(self) -> AsyncIterator[Packet]:
-        while (packet := await self._packets.get()) is not None:
-            yield packet
-
-    def send(self, packet: Packet) -> None:
-        self._packets.put_nowait(packet)
-
-    def end(self) -> None:
-        """No more packets up (CloseSend)."""
-        self._packets.put_nowait(None)
+        self._tunnel = rpc.Tunnel(serving.channel, tuple((metadata or {}).items()), SECONDS)
+        self.send = self._tunnel.send
+        self.end = self._tunnel.end
 
     async def next(self) -> Packet | None:
         """The next packet; none at the end, however the call ended."""
+        return await asyncio.to_thread(self._next)
+
+    def _next(self) -> Packet | None:
         try:
-            packet = await self.call.read()
-        except grpc.aio.AioRpcError:
+            return next(self._tunnel.call, None)
+        except grpc.RpcError:
             return None
-        return packet if isinstance(packet, Packet) else None
+
+    async def initial_metadata(self) -> dict[str, str]:
+        return dict(await asyncio.to_thread(self._tunnel.call.initial_metadata))
 
     async def status(self) -> tuple[str, str]:
         """How the call ended; takes what comes until then."""
         while await self.next() is not None:
             pass
-        self.end()  # grpcio would wait for more packets
-        return (await self.call.code()).name, await self.call.details()
+        self.end()
+        code, text = await asyncio.to_thread(self._tunnel.status)
+        return code.name, text
+
+    def leave(self) -> None:
+        self.end()
+        self._tunnel.cancel()
 
 
 @asynccontextmanager
@@ -88,8 +84,7 @@ async def call(serving: Serving, host_port: str, metadata: Mapping[str, str] | N
     try:
         yield made
     finally:
-        made.call.cancel()
-        made.end()
+        made.leave()
 
 
 def request(host_port: str) -> Packet:
@@ -158,7 +153,7 @@ async def test_a_destination_that_is_not_reached(
         async with call(serving, host_port.format(unused=unused_port())) as stream:
             answer = await stream.next() or Packet()
             assert answer.connect_response.error.status_code == http_status
-            assert dict(await stream.call.initial_metadata())["pog-error"]
+            assert (await stream.initial_metadata())["pog-error"]
             assert await stream.status() == (status, answer.connect_response.error.error)
         assert serving.metric("dials_total", result=result) == 1
         assert serving.metric("tunnels", state="opening") == 0
@@ -233,8 +228,8 @@ async def test_the_drain_refuses_new_tunnels_and_cuts_old_ones(carrier: str, cap
     async with services(carrier) as serving, destination(echo) as target:
         async with call(serving, target) as stream:
             assert await stream.next() == CONNECTED
-            drain = asyncio.create_task(serving.core.drain(), name="drain")
-            await until(lambda: serving.core.draining)
+            drain = asyncio.create_task(serving.server.drain(), name="drain")
+            await until(lambda: serving.server.draining)
             assert (await Call(serving).status())[0] == "UNAVAILABLE"
             stream.send(Packet(payload=b"abc"))
             assert await stream.next() == Packet(payload=b"abc")
@@ -247,7 +242,7 @@ async def test_the_drain_refuses_new_tunnels_and_cuts_old_ones(carrier: str, cap
 
 async def test_a_drain_without_tunnels_is_over_at_once(carrier: str) -> None:
     async with services(carrier) as serving, asyncio.timeout(SECONDS):
-        await asyncio.gather(serving.core.drain(), serving.core.drain())
+        await asyncio.gather(serving.server.drain(), serving.server.drain())
 
 
 async def test_credentials(carrier: str, capsys: pytest.CaptureFixture[str]) -> None:
