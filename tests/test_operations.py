@@ -11,8 +11,8 @@ from typing import Any
 from pog.observe.accesslog import AccessLog
 from pog.observe.endings import ENDED_BY
 from pog.observe.jsonlog import JsonFormatter
+from pog.tunnel.ended import Reason
 from pog.tunnel.live import TunnelRecord
-from pog.tunnel.relay import Reason
 from tests.helpers.names import metrics
 from tests.helpers.process import ROOT
 from tests.helpers.relay import FakeRelay

@@ -26,8 +26,9 @@ from pog.front.base import Credentials as PresentedCredentials
 from pog.front.sniff import sniff
 from pog.net.address import peer_text
 from pog.process.timers import Timer, after
+from pog.tunnel.ended import Ended, Reason
 from pog.tunnel.live import TunnelRecord
-from pog.tunnel.relay import Ended, Reason, Relay, reset
+from pog.tunnel.relay import Relay, reset
 from pog.tunnel.request import ANONYMOUS, EagerAttempt, Tunnel, TunnelRequest, User
 
 if TYPE_CHECKING:

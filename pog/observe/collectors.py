@@ -14,7 +14,7 @@ from prometheus_client import ProcessCollector, values
 
 from pog.http2.session import PROCESS_BUDGET
 from pog.http2.stats import Stats
-from pog.tunnel.relay import Side, State
+from pog.tunnel.ended import Side, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pog.tunnel.relay import Reason, Side
+from pog.tunnel.ended import Reason, Side
 
 if TYPE_CHECKING:
     from pog.tunnel.relay import Relay

@@ -31,7 +31,7 @@ from pog.observe.collectors import SHARED, Http2Collector, LoopCollector, Proces
 from pog.observe.counters import Counts, Maker, Spread
 from pog.observe.endings import ENDED_BY, ending
 from pog.process.output import STDERR
-from pog.tunnel.relay import Reason, Side
+from pog.tunnel.ended import Reason, Side
 from pog.wire.http_fields import accepted
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from pog.process.timers import Limit
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectResponse, Packet
 from pog.tunnel.abilities import ABILITIES_KEY, ERROR_KEY, FAILURE_KEY, HALF_CLOSE, OUR_ABILITIES, abilities
+from pog.tunnel.ended import Ended, Reason, Side
 from pog.tunnel.live import TunnelRecord
 from pog.tunnel.payload import PayloadTransport, open_payload
-from pog.tunnel.relay import Ended, Reason, Relay, Side
+from pog.tunnel.relay import Relay
 from pog.tunnel.request import ANONYMOUS, User
 
 if TYPE_CHECKING:

@@ -38,15 +38,13 @@ Whatever breaks in any state ends it at once; so does the limit of silence of th
 from __future__ import annotations
 
 import asyncio
-import enum
 import socket
 import struct
 import time
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
-from pog.process.timers import Timer, after
+from pog.tunnel.ended import Ended, Reason, Side, State
+from pog.tunnel.silence import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,47 +54,6 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 # A thousand pieces in a row of less than this on average are small.
 _PIECES_PER_LOOK = 1000
 _SMALL_BYTES = 64
-# A silent tunnel is looked at this often within its limit, so it ends at most a quarter late.
-_LOOKS_PER_LIMIT = 4
-
-
-class Reason(enum.Enum):
-    """Why a tunnel ended."""
-
-    DONE = "done"
-    RESET = "reset"
-    IDLE = "idle"
-    HALF_CLOSED = "half_closed"
-    STOPPED = "stopped"
-    CANCELLED = "cancelled"
-
-
-class Side(enum.Enum):
-    """Which end of the relay made it end."""
-
-    LOCAL = "local"
-    TUNNEL = "tunnel"
-    RELAY = "relay"
-
-
-class State(enum.Enum):
-    """How far an open tunnel is: both directions, one direction, or only what is still buffered."""
-
-    OPEN = "open"
-    HALF_CLOSED = "half_closed"
-    CLOSING = "closing"
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a relay ended, and which side made it end: of two that were done, the first. The counts are bytes that
-    arrived from either end."""
-
-    reason: Reason
-    side: Side
-    error: Exception | None
-    from_local: int
-    from_tunnel: int
 
 
 class _End(asyncio.Protocol):
@@ -172,7 +129,8 @@ class _End(asyncio.Protocol):
         self.full = False
         if self.tight:
             self.tight = False
-            self.transport.set_write_buffer_limits()
+            if not self.transport.is_closing():
+                self.transport.set_write_buffer_limits()
         other = self.other
         if not (other.ended or other.transport.is_closing()):
             other.transport.resume_reading()
@@ -204,8 +162,7 @@ class Relay:
         "_idle_timeout",
         "_local",
         "_on_end",
-        "_seen",
-        "_timer",
+        "_silence",
         "_tunnel",
         "ended",
         "first_byte",
@@ -232,15 +189,14 @@ class Relay:
         self._first_byte_seen = on_first_byte
         self._asked_at = time.perf_counter()
         self.first_byte: float | None = None
-        self._timer: Timer | None = None
-        self._seen = (0, 0, 0)
+        self._silence = Silence(self)
         self._closing: Side | None = None
         self.ended: Ended | None = None
 
     def start(self, early: bytes = b"", *, sent: int = 0, ended: bool = False, lost: Exception | None = None) -> None:
         """Begins to pump. What the local socket did before: it sent `early`, it `ended`, or it was `lost`. `sent` is
         the number of bytes from it that are in the tunnel already."""
-        self._watch(self._idle_timeout, Reason.IDLE)
+        self._silence.watch(self._idle_timeout, Reason.IDLE)
         self._local.transport.set_protocol(self._local)
         self._tunnel.transport.set_protocol(self._tunnel)
         if sent:
@@ -276,6 +232,15 @@ class Relay:
         """Bytes that arrived from the tunnel so far."""
         return self._tunnel.received
 
+    def progress(self) -> tuple[int, int, int]:
+        """What changes while bytes move: the count, and what a slow reader at either end has still to take."""
+        local, tunnel = self._local, self._tunnel
+        return (
+            local.received + tunnel.received,
+            local.transport.get_write_buffer_size(),
+            tunnel.transport.get_write_buffer_size(),
+        )
+
     def _first_byte(self, side: Side) -> None:
         now = time.perf_counter()
         if side is self._answerer:
@@ -294,7 +259,7 @@ class Relay:
             return
         if not other.transport.is_closing():
             other.transport.write_eof()
-        self._watch(self._half_close_timeout, Reason.HALF_CLOSED)
+        self._silence.watch(self._half_close_timeout, Reason.HALF_CLOSED)
 
     def _connection_lost(self, end: _End, exc: Exception | None) -> None:
         if self.ended is not None:
@@ -313,45 +278,16 @@ class Relay:
         """Both directions are done: what is still buffered goes out, then the ends close; a reader, at either end, that
         takes nothing for the half-close limit is cut."""
         self._closing = side
-        self._watch(self._half_close_timeout, Reason.HALF_CLOSED)
+        self._silence.watch(self._half_close_timeout, Reason.HALF_CLOSED)
         self._local.transport.close()
         self._tunnel.transport.close()
 
     def _end(self, reason: Reason, side: Side, error: Exception | None) -> None:
         if self.ended is not None:
             return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._silence.cancel()
         self.ended = Ended(reason, side, error, self._local.received, self._tunnel.received)
         self._on_end(self.ended)
-
-    def _watch(self, limit: float, reason: Reason) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if limit <= 0:
-            return
-        self._seen = self._progress()
-        self._timer = after(limit / _LOOKS_PER_LIMIT, partial(self._look, limit, reason, 1))
-
-    def _look(self, limit: float, reason: Reason, quiet: int) -> None:
-        progress = self._progress()
-        if progress != self._seen:
-            self._seen, quiet = progress, 0
-        elif quiet >= _LOOKS_PER_LIMIT:
-            self.stop(reason)
-            return
-        self._timer = after(limit / _LOOKS_PER_LIMIT, partial(self._look, limit, reason, quiet + 1))
-
-    def _progress(self) -> tuple[int, int, int]:
-        """What changes while bytes move: the count, and what a slow reader at either end has still to take."""
-        local, tunnel = self._local, self._tunnel
-        return (
-            local.received + tunnel.received,
-            local.transport.get_write_buffer_size(),
-            tunnel.transport.get_write_buffer_size(),
-        )
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pog.errors import Failure
     from pog.net.address import Destination
-    from pog.tunnel.relay import Ended
+    from pog.tunnel.ended import Ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from pog.config.auth_items import AuthItem
-    from pog.tunnel.relay import Ended
+    from pog.tunnel.ended import Ended
     from pog.tunnel.request import Exit
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ import pytest
 
 from pog.config.auth_items import AuthItem
 from pog.errors import Failure, FailureKind
-from pog.tunnel.relay import Ended, Reason, Side
+from pog.tunnel.ended import Ended, Reason, Side
 from tests.client.support import connect_head, front
 from tests.helpers.user import basic
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, cast
 from pog.observe.accesslog import AccessLog
 from pog.observe.metrics import Metrics
 from pog.observe.tunnels import TunnelObserver
+from pog.tunnel.ended import State
 from pog.tunnel.live import TunnelRecord, Tunnels
-from pog.tunnel.relay import State
 
 if TYPE_CHECKING:
     from pog.config.settings import CommonSettings
     from pog.observe.endings import Role
-    from pog.tunnel.relay import Ended, Relay
+    from pog.tunnel.ended import Ended
+    from pog.tunnel.relay import Relay
 
 
 class FakeRelay:

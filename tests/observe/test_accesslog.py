@@ -13,8 +13,8 @@ from pog.errors import Failure, FailureKind
 from pog.net.address import Destination  # noqa: TC001
 from pog.observe.accesslog import AccessLog, rfc3339
 from pog.observe.endings import Role
+from pog.tunnel.ended import Ended, Reason, Side
 from pog.tunnel.live import TunnelRecord
-from pog.tunnel.relay import Ended, Reason, Side
 from pog.tunnel.request import User
 from tests.helpers.relay import FakeRelay
 

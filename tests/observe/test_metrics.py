@@ -11,8 +11,8 @@ from pog.config.settings import Address, ClientSettings, ServerSettings
 from pog.errors import Failure, FailureKind
 from pog.observe.endings import Role
 from pog.observe.metrics import RPC_BYTES_BUCKETS, Metrics, wants_openmetrics
+from pog.tunnel.ended import Ended, Reason, Side, State
 from pog.tunnel.live import TunnelRecord, Tunnels
-from pog.tunnel.relay import Ended, Reason, Side, State
 from tests.helpers.relay import Counted, FakeRelay
 from tests.helpers.user import samples
 

@@ -69,7 +69,7 @@ class Model(asyncio.Transport):
 
     def take(self, size: int) -> None:
         self.taken = min(self.taken + size, len(self.written))
-        if self.full and self.get_write_buffer_size() <= self.low:
+        if self.full and not self.lost and self.get_write_buffer_size() <= self.low:
             self.full = False
             self.protocol.resume_writing()
         if self.closing and not self.get_write_buffer_size():

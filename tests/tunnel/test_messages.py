@@ -16,7 +16,7 @@ from pog.net.dial import Dialled
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
 from pog.proto.grpcproxy_pb2 import ConnectRequest, HalfClose, Packet
 from pog.tunnel.messages import MessageTransport
-from pog.tunnel.relay import Ended, Relay
+from pog.tunnel.relay import Relay
 from pog.wire import encode
 from tests.grpctest.support import call, session
 from tests.helpers.narrow import flood
@@ -24,6 +24,8 @@ from tests.http2.memory import settle, until
 
 if TYPE_CHECKING:
     import grpclib.server
+
+    from pog.tunnel.ended import Ended
 
 KIB = 1024
 PIECE = 256 * KIB  # one read of uvloop's

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
-from pog.tunnel.relay import Ended, Reason, Relay, Side, reset
+from pog.tunnel.ended import Ended, Reason, Side
+from pog.tunnel.relay import Relay, reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pog.tunnel.relay import Ended, Reason, Relay, Side, State
+from pog.tunnel.ended import Ended, Reason, Side, State
+from pog.tunnel.relay import Relay
 from tests.tunnel.model import Model
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Bench:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.timers: list[Timer] = []
-        monkeypatch.setattr("pog.tunnel.relay.after", self._after)
+        monkeypatch.setattr("pog.tunnel.silence.after", self._after)
         later: list[Callable[[], None]] = []
         self.local = Model("local", later, high=HIGH, low=0)
         self.tunnel = Model("tunnel", later, high=HIGH, low=0)

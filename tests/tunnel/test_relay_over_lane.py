@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pog.http2.config import SessionConfig
+from pog.tunnel.ended import Ended, Reason, Side
 from pog.tunnel.lane import LaneTransport
-from pog.tunnel.relay import Ended, Reason, Relay, Side
+from pog.tunnel.relay import Relay
 from tests.http2.factory import REQUEST, RESPONSE
 from tests.http2.memory import Sessions, settle
 from tests.tunnel.model import Model, content

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pog.tunnel import relay as module
-from pog.tunnel.relay import Ended, Reason, Relay, Side, State
+from pog.tunnel.ended import Ended, Reason, Side, State
+from pog.tunnel.relay import Relay
 from tests.tunnel.model import Model, content
 
 if TYPE_CHECKING:

@@ -36,8 +36,8 @@ from pog.errors import (
 from pog.process.timers import after
 from pog.proto.grpcproxy_pb2 import ConnectRequest, Packet
 from pog.tunnel.abilities import ABILITIES_KEY, FAILURE_KEY, HALF_CLOSE, abilities
+from pog.tunnel.ended import Reason, Side
 from pog.tunnel.lane import LaneTransport, call_error
-from pog.tunnel.relay import Reason, Side
 from pog.tunnel.request import Tunnel
 from pog.wire.content_type import message_form
 from pog.wire.encode import message, payload
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pog.http2.session import Session
     from pog.http2.stream import Stream
     from pog.observe.metrics import Metrics
-    from pog.tunnel.relay import Ended
+    from pog.tunnel.ended import Ended
     from pog.tunnel.request import TunnelRequest
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from pog.client.exits.kinds import BUILT_IN, make_exit
 from pog.client.exits.reject import RejectExit
 from pog.config.exits import BuiltIn
 from pog.errors import FailureKind, Refused, SettingsError
-from pog.tunnel.relay import Ended, Reason, Relay
+from pog.tunnel.ended import Ended, Reason
+from pog.tunnel.relay import Relay
 from tests.client.support import SECONDS, SETTINGS, open_tunnel
 from tests.helpers.relay import Counted
 
