@@ -1,11 +1,12 @@
 """One connection of a user's program, from its first byte until the relay takes over: a shell around a front.
 
 state       what it waits for                                   next
-REQUEST     the bytes that tell the front, and the rest of a    BUSY, LINGERING, CLOSED
+REQUEST     the bytes that tell the front, and the rest of a    BUSY, EXCHANGE, LINGERING, CLOSED
             request; a timer runs
 BUSY        credentials, a tunnel or a page; what the user      RELAYED, LINGERING, REQUEST (credentials passed),
             sends meanwhile is kept, up to a bound, or goes     CLOSED (the user left; fast open failed)
             with the request (fast open)
+EXCHANGE    the end of a plain HTTP exchange (exchanges)        REQUEST, RELAYED (Upgrade), LINGERING, CLOSED
 RELAYED     the end of the relay; the transport has another     CLOSED
             protocol
 LINGERING   the user's close; an answer was sent, what still    CLOSED
@@ -20,32 +21,35 @@ import enum
 import logging
 from typing import TYPE_CHECKING, Protocol, assert_never, cast
 
+from pog.client import opening
+from pog.client.exchanges import Exchanges
+from pog.client.opening import USER_LEFT, Opening, internal, joined, parted
 from pog.errors import Failure, FailureKind, Refused
 from pog.front.base import NEED_MORE, FrontOptions, NeedMore, PageRequest, Reply, TunnelWanted
 from pog.front.base import Credentials as PresentedCredentials
 from pog.front.sniff import sniff
 from pog.net.address import peer_text
 from pog.process.timers import Timer, after
-from pog.tunnel.ended import Ended, Reason
 from pog.tunnel.live import TunnelRecord
 from pog.tunnel.relay import Relay, reset
-from pog.tunnel.request import ANONYMOUS, EagerAttempt, Tunnel, TunnelRequest, User
+from pog.tunnel.request import EagerAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from pog.auth.check import Authenticator
-    from pog.config.settings import ClientSettings
+    from pog.client.upstream import Upstream
     from pog.front.base import Front, Outcome
     from pog.net.address import Destination
-    from pog.observe.tunnels import TunnelObserver
-    from pog.tunnel.request import Attempt, Exit
+    from pog.tunnel.ended import Ended
+    from pog.tunnel.request import Attempt, Tunnel, User
 
 log = logging.getLogger(__name__)
 
 # What a user may send behind its request before it is answered: a TLS hello is 0.5 to 2 KiB; what a socket's buffer
 # holds besides stays there.
 _MAX_EARLY_BYTES = 64 * 1024
+# How long the next request may take to begin, as in nginx (keepalive_timeout). Seconds.
+_KEEP_ALIVE = 75.0
 # An answer followed by a close with unread bytes would be lost to a TCP reset; nginx lingers 5 s. Seconds.
 _LINGER = 2.0
 
@@ -57,15 +61,12 @@ class Pages(Protocol):
         """A whole HTTP/1.1 answer."""
 
 
-class Shared(Protocol):
+class Shared(opening.Shared, Protocol):
     """What all connections have in common, and their count."""
 
-    loop: asyncio.AbstractEventLoop
-    settings: ClientSettings
-    exit: Exit
     pages: Pages
-    authenticator: Authenticator
-    observer: TunnelObserver
+    # The client is about to end: nothing new is begun.
+    draining: bool
 
     def entered(self, connection: UserConnection) -> None:
         """It has begun."""
@@ -73,15 +74,13 @@ class Shared(Protocol):
     def left(self, connection: UserConnection) -> None:
         """It has ended."""
 
-    def check_room(self) -> None:
-        """Raises Refused when no other tunnel may be opened now."""
-
 
 class State(enum.Enum):
     """See the module's docstring."""
 
     REQUEST = "request"
     BUSY = "busy"
+    EXCHANGE = "exchange"
     RELAYED = "relayed"
     LINGERING = "lingering"
     CLOSED = "closed"
@@ -91,15 +90,20 @@ class UserConnection(asyncio.Protocol):
     """Serves one connection; `shared` is what all of them have in common."""
 
     __slots__ = (
-        "_attempt",
+        "_advancing",
         "_eager",
         "_early",
         "_early_bytes",
+        "_exchanges",
         "_fast",
         "_first",
         "_front",
+        "_full",
+        "_gone",
         "_half_closed",
+        "_opening",
         "_record",
+        "_relay",
         "_shared",
         "_state",
         "_task",
@@ -111,6 +115,9 @@ class UserConnection(asyncio.Protocol):
 
     _transport: asyncio.Transport
     _front: Front
+    # Once relayed.
+    _relay: Relay
+    _record: TunnelRecord
     _tunnel: Tunnel
 
     def __init__(self, shared: Shared) -> None:
@@ -121,12 +128,12 @@ class UserConnection(asyncio.Protocol):
         self._timer: Timer | None = None
         # Who the user is, when that was asked before its request.
         self._user: User | None = None
-        self._record: TunnelRecord | None = None
         self._task: asyncio.Task[None] | None = None
-        self._attempt: Attempt | None = None
+        self._opening: Opening | None = None
+        self._exchanges: Exchanges | None = None
         self._early: list[bytes] = []
         self._early_bytes = 0
-        self._half_closed = False
+        self._half_closed = self._full = self._advancing = self._gone = False
         # The user has been told already that the tunnel is open.
         self._fast = False
         # Takes what the user sends meanwhile; not every exit can.
@@ -141,38 +148,60 @@ class UserConnection(asyncio.Protocol):
         self._timer = after(self._shared.settings.head_timeout, self._request_is_late)
 
     def data_received(self, data: bytes) -> None:
-        if self._state is State.REQUEST:
-            self._handle(self._receive(data))
+        if self._state is State.EXCHANGE:
+            assert self._exchanges is not None
+            self._exchanges.user_data(data)
+        elif self._state is State.REQUEST:
+            self._received(data)
         elif self._state is State.BUSY:
             self._keep(data)
 
     def eof_received(self) -> bool:
-        """Who asked for a page, or has sent something for the tunnel, may be done with sending only; others left."""
-        if self._state is not State.BUSY:
-            return False
-        self._half_closed = self._record is None or self._early_bytes > 0
-        if not self._half_closed:
-            self._give_up()
+        """Who waits for an answer, or has sent something for the tunnel, may be done with sending only; others left."""
+        if self._state is State.EXCHANGE:
+            assert self._exchanges is not None
+            self._half_closed = self._exchanges.user_eof()
+        elif self._state is State.BUSY:
+            self._half_closed = self._opening is None or self._early_bytes > 0
+            if not self._half_closed:
+                self._give_up()
         return self._half_closed
+
+    def pause_writing(self) -> None:
+        self._full = True
+        if self._exchanges is not None:
+            self._exchanges.user_full(True)
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self._exchanges is not None:
+            self._exchanges.user_full(False)
+            self._advance()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         self._give_up()
-        self._state = State.CLOSED
-        self._shared.left(self)
+        self._ended_for_user()
 
     # The request
 
-    def _receive(self, data: bytes) -> Outcome:
+    def _received(self, data: bytes) -> None:
         if self._first is not None:
             data = self._first + data
             make = sniff(data)
             if isinstance(make, NeedMore):
                 self._first = data
-                return NEED_MORE
+                return
             self._first = None
-            self._front = make(FrontOptions(credentials_wanted=not self._shared.authenticator.is_open))
-        return self._front.receive_data(data)
+            wanted = not self._shared.authenticator.is_open
+            self._front = make(FrontOptions(credentials_wanted=wanted, via=self._shared.settings.via))
+        begun = self._front.begun
+        outcome = self._front.receive_data(data)
+        if outcome is not NEED_MORE:
+            self._handle(outcome)
+        elif self._exchanges is not None and not begun and self._front.begun:
+            # The first request may take so long from the beginning of the connection, others from their own.
+            self._wait(self._shared.settings.head_timeout)
 
     def _handle(self, outcome: Outcome) -> None:
         while isinstance(outcome, Reply):
@@ -182,9 +211,10 @@ class UserConnection(asyncio.Protocol):
             return
         self._stop_timer()
         if isinstance(outcome, TunnelWanted):
-            self._state = State.BUSY
-            self._keep(outcome.early)
-            self._request_tunnel(outcome)
+            if outcome.exchange is not None:
+                self._exchange(outcome)
+            else:
+                self._connect(outcome)
         elif isinstance(outcome, PageRequest):
             self._state = State.BUSY
             self._start(self._page(outcome), "page")
@@ -195,6 +225,10 @@ class UserConnection(asyncio.Protocol):
             self._refuse_request(outcome)
         else:
             assert_never(outcome)
+
+    def _wait(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = after(seconds, self._request_is_late)
 
     def _request_is_late(self) -> None:
         # Browsers open connections in advance; to say 408 on one that was never used shows as an error there.
@@ -217,71 +251,44 @@ class UserConnection(asyncio.Protocol):
             if self._early_bytes >= _MAX_EARLY_BYTES:
                 self._transport.pause_reading()
 
-    # The handshake: no task, unless credentials have to be checked or no connection has room.
-
-    def _request_tunnel(self, wanted: TunnelWanted) -> None:
-        shared = self._shared
-        record = self._new_record(wanted.destination)
-        user = self._user or shared.authenticator.check_nowait(wanted.authorization)
-        if user is ANONYMOUS and wanted.user_id:
-            user = User(wanted.user_id)
-        if user is not None:
-            self._open(record, user)
-        else:
-            self._start(self._authenticate(record, wanted.authorization), "authenticate")
-
-    def _new_record(self, destination: Destination | None = None) -> TunnelRecord:
-        # The address now: uvloop knows it no more once the user is gone.
-        remote = peer_text(self._transport.get_extra_info("peername"))
-        self._record = TunnelRecord(remote, self._front.name, destination)
-        self._shared.observer.requested(self._record)
-        return self._record
-
-    async def _authenticate(self, record: TunnelRecord, authorization: str | None) -> None:
-        try:
-            user = await self._shared.authenticator.check(authorization)
-        except Exception as error:
-            self._task = None
-            self._opened(error.failure if isinstance(error, Refused) else _bug(error))
-        else:
-            self._task = None
-            self._open(record, user)
-
     async def _login(self, authorization: str) -> None:
         """Checks credentials that come before the request."""
         try:
             self._user = await self._shared.authenticator.check(authorization)
         except Exception as error:
             self._task = None
-            failure = error.failure if isinstance(error, Refused) else _bug(error)
-            self._shared.observer.refused(self._new_record(), failure)
+            self._log_refusal(error.failure if isinstance(error, Refused) else internal(error))
             self._answer(self._front.authenticated(False))
             return
         self._task = None
         self._state = State.REQUEST
         self._transport.write(self._front.authenticated(True))
-        self._timer = after(self._shared.settings.head_timeout, self._request_is_late)
+        self._wait(self._shared.settings.head_timeout)
         kept, self._early, self._early_bytes = b"".join(self._early), [], 0
         self._transport.resume_reading()
         self._handle(self._front.receive_data(kept))
 
-    def _open(self, record: TunnelRecord, user: User) -> None:
-        record.user = user
-        assert record.destination is not None
-        request = TunnelRequest(record.destination, user, record.front, record.remote)
-        try:
-            self._shared.check_room()
-            attempt = self._shared.exit.open(request, self._opened)
-        except Refused as refused:
-            self._opened(refused.failure)
+    def _give_up(self) -> None:
+        """Nobody wants the answer any more."""
+        self._end_exchanges()
+        if self._state is not State.BUSY:
             return
-        except Exception as error:
-            self._opened(_bug(error))
-            return
-        if self._state is State.BUSY:
-            self._attempt = attempt
-            if self._shared.settings.fast_open:
-                self._open_fast(attempt)
+        self._state = State.CLOSED
+        if self._task is not None:
+            self._task.cancel()
+        if self._opening is not None:
+            self._opening.cancel()
+
+    # A tunnel of the user's own
+
+    def _connect(self, wanted: TunnelWanted) -> None:
+        self._state = State.BUSY
+        self._end_exchanges()
+        self._keep(wanted.early)
+        record = TunnelRecord(self._remote(), self._front.name, wanted.destination)
+        fast = self._open_fast if self._shared.settings.fast_open else None
+        self._opening = Opening(self._shared, record, self._opened, fast)
+        self._opening.begin(self._user, wanted)
 
     def _open_fast(self, attempt: Attempt) -> None:
         """One round trip less: the user's first bytes go with the request. It cannot be told any more that there is no
@@ -294,65 +301,92 @@ class UserConnection(asyncio.Protocol):
                 attempt.write(data)
             self._early.clear()
 
-    def _opened(self, result: Tunnel | Failure) -> None:
-        """The handshake is over: here is the tunnel, or why there is none."""
-        record = self._record
-        assert record is not None
-        self._attempt = None
+    def _opened(self, record: TunnelRecord, result: Tunnel | Failure) -> None:
+        self._opening = None
         if isinstance(result, Failure):
-            self._shared.observer.refused(record, result)
             if self._fast:
-                self._state = State.CLOSED
+                self._state = State.LINGERING
                 reset(self._transport)
             else:
                 self._refuse(result)
         elif self._transport.is_closing():
             result.transport.abort()
-            self._shared.observer.refused(record, _USER_LEFT)
+            self._shared.observer.refused(record, USER_LEFT)
         else:
             self._established(record, result)
 
-    def _give_up(self) -> None:
-        """Nobody wants the answer any more."""
-        if self._state is not State.BUSY:
-            return
-        self._state = State.CLOSED
-        if self._task is not None:
-            self._task.cancel()
-        if self._attempt is not None:
-            self._attempt.cancel()
-        if self._record is not None:
-            self._shared.observer.refused(self._record, _USER_LEFT)
-
     def _established(self, record: TunnelRecord, tunnel: Tunnel) -> None:
         """Nothing of the user can get lost between the answer and the relay: both happen in one step."""
-        shared = self._shared
-        self._tunnel = tunnel
-        record.exit = tunnel.exit
-        relay = Relay(
-            self._transport,
-            tunnel.transport,
-            idle_timeout=shared.settings.idle_timeout,
-            half_close_timeout=shared.settings.half_close_timeout,
-            on_end=self._ended,
-            on_first_byte=shared.observer.metrics.first_byte_seconds.observe,
-        )
+        self._record, self._tunnel = record, tunnel
+        self._relay = joined(self._shared, record, tunnel, self._transport, self._ended)
         self._state = State.RELAYED
-        shared.observer.opened(record, relay)
         if not self._fast:
             self._transport.write(self._front.granted())
         early, self._early = self._early, []
         sent = self._early_bytes if self._eager is not None else 0
-        relay.start(b"".join(early), sent=sent, ended=self._half_closed)
+        self._relay.start(b"".join(early), sent=sent, ended=self._half_closed)
 
     def _ended(self, how: Ended) -> None:
-        self._state = State.CLOSED
-        if how.reason is not Reason.DONE:
-            self._tunnel.transport.abort()
-        assert self._record is not None
-        self._shared.observer.ended(self._record)
-        self._tunnel.on_end(how)
-        self._shared.left(self)
+        parted(self._shared, self._record, self._tunnel, how)
+        self._relay_ended(how)
+
+    def _relay_ended(self, how: Ended) -> None:
+        self._ended_for_user()
+
+    # Plain HTTP
+
+    def _exchange(self, wanted: TunnelWanted) -> None:
+        if self._exchanges is None:
+            self._exchanges = Exchanges(self._shared, self, self._transport, self._remote())
+            self._exchanges.user_full(self._full)
+        self._state = State.EXCHANGE
+        self._exchanges.begin(wanted, self._user)
+
+    def exchange_answered(self) -> None:
+        if self._front.reusable and not self._shared.draining:
+            self._state = State.REQUEST
+            self._advance()
+        else:
+            self._answer(b"")
+
+    def exchange_failed(self, failure: Failure) -> None:
+        if not self._front.reusable:
+            self._refuse(failure)
+            return
+        self._transport.write(self._front.refused(failure))
+        self.exchange_answered()
+
+    def exchange_broken(self) -> None:
+        self._state = State.LINGERING
+        reset(self._transport)
+
+    def exchange_switched(self, upstream: Upstream, early: bytes) -> None:
+        self._state = State.RELAYED
+        self._relay = upstream.hand_over(self._transport, self._relay_ended, early=early, ended=self._half_closed)
+
+    def tunnels_ended(self) -> None:
+        if self._gone:
+            self._shared.left(self)
+
+    def _end_exchanges(self) -> None:
+        if self._exchanges is not None:
+            self._exchanges.user_lost()
+
+    def _advance(self) -> None:
+        """On to the next request, which may have arrived already. A loop: each may be answered within this call."""
+        if self._advancing:
+            return
+        self._advancing = True
+        while self._state is State.REQUEST and not self._full:
+            outcome = self._front.receive_data(b"")
+            if outcome is not NEED_MORE:
+                self._handle(outcome)
+                continue
+            if self._half_closed:
+                self._transport.close()
+            self._wait(self._shared.settings.head_timeout if self._front.begun else _KEEP_ALIVE)
+            break
+        self._advancing = False
 
     # Answers
 
@@ -367,10 +401,14 @@ class UserConnection(asyncio.Protocol):
 
     def _refuse_request(self, failure: Failure) -> None:
         """What was sent leads to no tunnel, whatever an exit would say."""
-        record = self._new_record()
-        log.warning("%s %s: %s", self._front.name, record.remote, failure.text)
-        self._shared.observer.refused(record, failure)
+        log.warning("%s %s: %s", self._front.name, self._remote(), failure.text)
+        self._log_refusal(failure)
         self._refuse(failure)
+
+    def _log_refusal(self, failure: Failure, destination: Destination | None = None) -> None:
+        record = TunnelRecord(self._remote(), self._front.name, destination)
+        self._shared.observer.requested(record)
+        self._shared.observer.refused(record, failure)
 
     def _refuse(self, failure: Failure) -> None:
         self._answer(self._front.refused(failure))
@@ -378,6 +416,7 @@ class UserConnection(asyncio.Protocol):
     def _answer(self, data: bytes) -> None:
         self._state = State.LINGERING
         self._early.clear()
+        self._end_exchanges()
         if self._transport.is_closing():
             return
         self._transport.write(data)
@@ -388,11 +427,17 @@ class UserConnection(asyncio.Protocol):
 
     # The end
 
+    def _ended_for_user(self) -> None:
+        """Its connection is gone; a tunnel of an exchange may still be sending a rest."""
+        self._state = State.CLOSED
+        self._gone = True
+        if self._exchanges is None or not self._exchanges.tunnels:
+            self._shared.left(self)
+
     def close(self) -> None:
         """Ends the connection in whatever state it is."""
         if self._state is State.RELAYED:
-            assert self._record is not None and self._record.relay is not None
-            self._record.relay.stop()
+            self._relay.stop()
         elif self._fast:
             self._give_up()
             reset(self._transport)
@@ -403,18 +448,13 @@ class UserConnection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is being served: nothing is lost when it is closed."""
-        return self._state not in (State.BUSY, State.RELAYED)
+        return self._state not in (State.BUSY, State.EXCHANGE, State.RELAYED)
+
+    def _remote(self) -> str:
+        """The address now: uvloop knows it no more once the user is gone."""
+        return peer_text(self._transport.get_extra_info("peername"))
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _bug(error: Exception) -> Failure:
-    """For the user it has no details: what they say is not known."""
-    log.error("a tunnel could not be opened", exc_info=error)
-    return Failure(FailureKind.INTERNAL, f"internal error: {type(error).__name__}")
-
-
-_USER_LEFT = Failure(FailureKind.GONE, "the user left")

@@ -46,6 +46,7 @@ class Connections:
         self._connections: set[UserConnection] = set()
         self._empty = asyncio.Event()
         self._empty.set()
+        self.draining = False
 
     def entered(self, connection: UserConnection) -> None:
         self._connections.add(connection)
@@ -67,6 +68,7 @@ class Connections:
 
     async def drain(self, seconds: float) -> int:
         """Lets tunnels end for so long, then ends them; gives the number of those that were cut."""
+        self.draining = True
         for connection in [*self._connections]:
             if connection.is_idle:
                 connection.close()

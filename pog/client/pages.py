@@ -114,7 +114,7 @@ _ABOUT = f"""pog {pog.__version__}, client
 
 This port is an HTTP proxy and a SOCKS proxy (4, 4A, 5). Programs use it like this:
 
-    curl --proxytunnel --proxy http://HOST:PORT https://example.com/
+    curl --proxy http://HOST:PORT https://example.com/
     curl --socks5-hostname HOST:PORT https://example.com/
     chromium --proxy-server=http://HOST:PORT
 

@@ -241,6 +241,13 @@ class ClientSettings(CommonSettings, Guarded):
         10.0,
         "Timeout for receiving the head of a request, in seconds.",
     )
+    via: bool = setting(
+        "--via",
+        "VIA",
+        parsers.BOOL,
+        False,
+        "Say in Via that plain HTTP passed here, as RFC 9110 asks; otherwise nothing tells the origin of a proxy.",
+    )
     connect_timeout: float = setting(
         "--connect-timeout",
         "CONNECT_TIMEOUT",

@@ -156,6 +156,8 @@ class FrontOptions:
     """What a front has to know of the client that it belongs to."""
 
     credentials_wanted: bool = False
+    # Whether a forwarded message says in Via that it passed here.
+    via: bool = False
 
 
 class Front(Protocol):

@@ -41,7 +41,7 @@ _DIGIT: Signature = (string.digits.encode(),)
 FRONTS: tuple[tuple[Signature, MakeFront], ...] = (
     (_begins(bytes((socks5.VERSION,))), Socks5),
     (_begins(bytes((socks4.VERSION,))), Socks4),
-    (_METHOD, lambda _: HttpFront()),
+    (_METHOD, HttpFront),
 )
 
 _THROUGH = "this port is a proxy: the program has to ask it for a tunnel, by CONNECT or SOCKS"

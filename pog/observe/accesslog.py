@@ -31,6 +31,7 @@ REFUSED = "refused"
 
 # By the name of the front; the default is the original's.
 _PROTOCOLS = {"socks4": "SOCKS4", "socks5": "SOCKS5", "unknown": "-"}
+_WORDS = {"forward": "HTTP", **_PROTOCOLS}
 
 
 class AccessLog:
@@ -62,9 +63,9 @@ class AccessLog:
         if not self._enabled:
             return
         if not self._json:
-            protocol = _PROTOCOLS.get(record.front, "HTTPS")
+            word = _WORDS.get(record.front, "HTTPS")
             self._write(
-                f"pog: {shown(record.destination_text)} {shown(record.user_text)} {protocol} {shown(record.remote)}"
+                f"pog: {shown(record.destination_text)} {shown(record.user_text)} {word} {shown(record.remote)}"
                 f" [{self._now()}] {record.code}\n"
             )
         elif not opened:

@@ -211,6 +211,14 @@ class Relay:
         elif not (ended or self._tunnel.full or self._local.transport.is_closing()):
             self._local.transport.resume_reading()
 
+    def replace_local(self, local: asyncio.Transport) -> None:
+        """The local end is another transport from here on; whether it is full is what the one before said last."""
+        end = self._local
+        end.transport, end.write = local, local.write
+        local.set_protocol(end)
+        if self._tunnel.full:
+            local.pause_reading()
+
     def stop(self, reason: Reason = Reason.STOPPED, error: Exception | None = None) -> None:
         """Ends the relay now: the local socket is reset, the tunnel is left to its owner."""
         reset(self._local.transport)

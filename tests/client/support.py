@@ -163,13 +163,23 @@ class FakeExit:
     def __init__(self) -> None:
         self._asked: asyncio.Queue[Asked] = asyncio.Queue()
         self.bug: Exception | None = None
+        # The answer to all requests, within the call.
+        self.failure: Failure | None = None
 
     def open(self, request: TunnelRequest, done: Callable[[Tunnel | Failure], None]) -> Asked:
         if self.bug is not None:
             raise self.bug
         asked = Asked(request, done)
-        self._asked.put_nowait(asked)
+        if self.failure is not None:
+            done(self.failure)
+        else:
+            self._asked.put_nowait(asked)
         return asked
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a tunnel was asked for that the test has not seen yet."""
+        return not self._asked.empty()
 
     async def asked(self) -> Asked:
         """The next request for a tunnel."""
@@ -261,6 +271,13 @@ class User:
         fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         body = await self.rest()
         self.leave()
+        return int(first.split(" ")[1]), fields, body
+
+    async def plain(self, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+        """An answer with its length, behind which the connection goes on."""
+        first, *lines = (await self.head()).decode().split("\r\n")
+        fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        body = await self.receive(int(fields["content-length"])) if method != "HEAD" else b""
         return int(first.split(" ")[1]), fields, body
 
     async def rest(self) -> bytes:

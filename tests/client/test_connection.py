@@ -189,7 +189,7 @@ async def test_good_credentials_open_and_are_named_in_the_log() -> None:
     [
         (b"\x16\x03\x01", 400),
         (b"CONNECT nowhere HTTP/1.1\r\n\r\n", 400),
-        (b"GET http://example.com/ HTTP/1.1\r\n\r\n", 501),
+        (b"GET https://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n", 400),
         (b"CONNECT h:1 HTTP/1.1\r\nX: " + b"x" * 65536, 431),
         (b"CONNECT h:1 HTTP/1.1\r\nX: " + b"x" * 1_000_000, 431),
     ],

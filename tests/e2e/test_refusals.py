@@ -123,10 +123,10 @@ def test_a_head_that_does_not_come(hasty: Pair) -> None:
         assert b" 408 " in sock.recv(1 << 16)
 
 
-def test_a_plain_request_for_another_host_is_refused(pair: Pair) -> None:
-    check_refusal(
-        send_head(pair.client.address, b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"), 501, "http_request_error"
-    )
+def test_a_plain_request_for_https_is_told_to_use_connect(pair: Pair) -> None:
+    head = b"GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n"
+    text = check_refusal(send_head(pair.client.address, head), 400, "http_request_error")
+    assert "use CONNECT a:443" in text
 
 
 def test_the_connection_is_closed_after_a_refusal(pair: Pair) -> None:

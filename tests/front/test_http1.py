@@ -1,4 +1,4 @@
-"""The head of a request: grammar, limits, every splitting; and the answers."""
+"""What a user's program asks for by HTTP/1, one after another: grammar, limits, every splitting; our answers."""
 
 import h11
 import pytest
@@ -6,16 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pog.errors import Failure, FailureKind
-from pog.front.base import NEED_MORE, Outcome, PageRequest, TunnelWanted
-from pog.front.http1 import ESTABLISHED, MAX_HEAD_BYTES, HttpFront, answer, bad_request, error_answer, field_text
+from pog.front.base import NEED_MORE, Exchange, FrontOptions, Outcome, PageRequest, TunnelWanted
+from pog.front.heads import MAX_HEAD_BYTES
+from pog.front.http1 import ESTABLISHED, HttpFront, answer, error_answer, field_text
 from pog.net.address import parse_destination
 
+OPTIONS = FrontOptions()
 CONNECT = b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"
 
 
 def feed(*chunks: bytes) -> Outcome:
     """The first outcome that is not NEED_MORE; chunks after it go unread, as in the handler."""
-    head = HttpFront()
+    head = HttpFront(OPTIONS)
     outcome: Outcome = NEED_MORE
     for chunk in chunks:
         outcome = head.receive_data(chunk)
@@ -76,7 +78,8 @@ def test_other_requests_ask_for_pages() -> None:
 @pytest.mark.parametrize(
     ("data", "status"),
     [
-        (b"GET http://example.com/ HTTP/1.1\r\n\r\n", 501),
+        (b"GET http://example.com/ HTTP/1.1\r\n\r\n", 400),
+        (b"GET https://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n", 400),
         (b"POST ftp://example.com/ HTTP/1.1\r\n\r\n", 501),
         (b"GET example.com/ HTTP/1.1\r\n\r\n", 400),
         (b"GET  / HTTP/1.1\r\n\r\n", 400),
@@ -103,7 +106,7 @@ def test_refused_with_status(data: bytes, status: int) -> None:
 
 @pytest.mark.parametrize("first", [b"\x16\x03\x01\x02\x00\x01", b"\x05\x01\x00", b"\x04\x01\x00P"])
 def test_what_is_no_http_is_answered_at_its_first_byte(first: bytes) -> None:
-    assert feed(first[:1]) == bad_request("this is not an HTTP/1 request")
+    assert feed(first[:1]) == Failure(FailureKind.BAD_REQUEST, "this is not an HTTP/1 request", 400)
 
 
 def padded(head_bytes: int) -> bytes:
@@ -128,6 +131,7 @@ SAMPLES = [
     b"\r\n" + CONNECT,
     b"GET / HTTP/1.1\r\nA: b\r\n\r\n",
     b"GET http://h/ HTTP/1.1\r\n\r\n",
+    b"GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
     b"GET / HTTP/1.1\r\nname : value\r\n\r\n",
     b"CONNECT h HTTP/1.1\r\n\r\n",
     b"bad line\r\n\r\n",
@@ -136,7 +140,7 @@ SAMPLES = [
 
 def without_early(outcome: Outcome) -> Outcome:
     if isinstance(outcome, TunnelWanted):
-        return TunnelWanted(outcome.destination, outcome.authorization)
+        return TunnelWanted(outcome.destination, outcome.authorization, b"forwarded" if outcome.exchange else b"")
     return outcome
 
 
@@ -167,6 +171,103 @@ def test_any_bytes_in_any_splitting(pieces: list[bytes], data: st.DataObject) ->
     assert without_early(feed(*split)) == without_early(feed(whole))
 
 
+GET = b"GET http://h/1 HTTP/1.1\r\nHost: h\r\nProxy-Authorization: Basic x\r\n\r\n"
+POST = b"POST http://h:81/2 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+def asked(outcome: Outcome) -> Exchange:
+    assert isinstance(outcome, TunnelWanted)
+    assert outcome.exchange is not None
+    assert outcome.early == b""
+    return outcome.exchange
+
+
+def test_one_request_after_another() -> None:
+    front = HttpFront(OPTIONS)
+    outcome = front.receive_data(GET + POST[:-3])
+    assert outcome == TunnelWanted(parse_destination("h:80"), "Basic x", b"", asked(outcome))
+    assert front.granted() == b""
+    exchange = asked(outcome)
+    assert exchange.start() == b"GET /1 HTTP/1.1\r\nHost: h\r\n\r\n"
+    assert exchange.user_data(POST[-3:] + GET + CONNECT) == b""
+    assert exchange.tunnel_data(OK) == OK
+    assert exchange.complete and front.reusable
+    outcome = front.receive_data(b"")
+    assert isinstance(outcome, TunnelWanted)
+    assert outcome.destination == parse_destination("h:81")
+    exchange = asked(outcome)
+    assert exchange.start().endswith(b"\r\n\r\nhello")
+    assert exchange.tunnel_data(OK) == OK
+    assert exchange.complete and front.reusable
+    exchange = asked(front.receive_data(b"early"))
+    exchange.start()
+    exchange.tunnel_data(OK)
+    outcome = front.receive_data(b" and more")
+    assert outcome == TunnelWanted(parse_destination("example.com:443"), None, b"early and more")
+    assert front.granted() == ESTABLISHED
+    assert not front.reusable
+
+
+def test_the_next_request_may_come_later() -> None:
+    front = HttpFront(OPTIONS)
+    exchange = asked(front.receive_data(GET))
+    exchange.start()
+    exchange.user_data(b"\r\n\r\nGE")
+    exchange.tunnel_data(OK)
+    assert front.receive_data(b"") is NEED_MORE
+    assert front.begun
+    assert isinstance(front.receive_data(GET[2:]), TunnelWanted)
+    assert not front.begun
+
+
+FAILURE = Failure(FailureKind.REFUSED, "no")
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "reusable"),
+    [
+        (GET, True),
+        (POST, True),
+        (POST[:-1], False),
+        (GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), False),
+        (GET.replace(b"1.1", b"1.0"), False),
+        (CONNECT, False),
+    ],
+)
+def test_what_may_follow_a_refusal(request_bytes: bytes, reusable: bool) -> None:
+    front = HttpFront(OPTIONS)
+    front.receive_data(request_bytes)
+    response, body = parsed(front.refused(FAILURE), "GET")
+    assert response.status_code == 502
+    assert body == b"no\n"
+    assert (dict(response.headers).get(b"connection") != b"close") == reusable == front.reusable
+    if reusable:
+        assert isinstance(front.receive_data(GET), TunnelWanted)
+
+
+def test_a_refusal_of_a_head_request_has_no_content() -> None:
+    front = HttpFront(OPTIONS)
+    front.receive_data(GET.replace(b"GET", b"HEAD"))
+    assert front.refused(FAILURE).endswith(b"\r\n\r\n")
+
+
+def test_nothing_follows_a_bad_request() -> None:
+    front = HttpFront(OPTIONS)
+    failure = front.receive_data(GET.replace(b"Host:", b"Host :"))
+    assert isinstance(failure, Failure)
+    assert not front.reusable
+    assert b"Connection: close" in front.refused(failure)
+
+
+def test_who_is_asked_by_the_number_of_hops_answers() -> None:
+    for method in ("OPTIONS", "TRACE"):
+        data = f"{method} http://h/ HTTP/1.1\r\nHost: h\r\nMax-Forwards: ".encode()
+        assert isinstance(feed(data + b"0\r\n\r\n"), PageRequest)
+        assert isinstance(feed(data + b"1\r\n\r\n"), TunnelWanted)
+    assert isinstance(feed(GET.replace(b"\r\n\r\n", b"\r\nMax-Forwards: 0\r\n\r\n")), TunnelWanted)
+
+
 TOKENS = st.text("abcXYZ019!#$%&'*+-.^_`|~", min_size=1, max_size=6)
 VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=8)
 
@@ -181,7 +282,7 @@ def test_what_is_taken_h11_takes_the_same_way(method: str, target: str, headers:
     try:
         event = theirs.next_event()
     except h11.RemoteProtocolError:
-        return  # h11 judges Content-Length and the number of Host fields too.
+        return  # h11 judges Content-Length and the number of Host fields of any request.
     assert isinstance(event, h11.Request)
     assert isinstance(ours, PageRequest)
     assert ours.method.encode() == event.method
