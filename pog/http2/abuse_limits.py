@@ -1,4 +1,4 @@
-"""Limits on what costs us and carries nothing.
+"""Limits on what costs us and carries nothing. [pure]
 
 Each kind is a bucket of tokens that refills with time. The amounts are far above what well-behaved programs need, and
 low enough that one peer cannot keep a core busy with them.
@@ -66,15 +66,17 @@ _CALM_DOWN = {
 
 
 class AbuseLimits:
-    """The buckets of one connection. Time is given in seconds."""
+    """The buckets of one connection. Time is given in seconds.
 
-    __slots__ = ("_at", "_left", "_over_since")
+    `over_since` has the kinds for which new streams are refused, and since when the peer has not calmed down.
+    """
+
+    __slots__ = ("_at", "_left", "over_since")
 
     def __init__(self) -> None:
         self._left = [_ALLOWED[kind][0] for kind in Abuse]
         self._at = [0.0 for _ in Abuse]
-        # Kinds that new streams are refused for, and since when the peer has not calmed down.
-        self._over_since: dict[Abuse, float] = {}
+        self.over_since: dict[Abuse, float] = {}
 
     def spend(self, kind: Abuse, now: float, amount: float = 1.0) -> None:
         """Counts one, or `amount`. Raises DenialOfServiceError (ENHANCE_YOUR_CALM) when the connection is to end."""
@@ -82,14 +84,14 @@ class AbuseLimits:
         if left < 0:
             if kind not in _REFUSED:
                 raise DenialOfServiceError(_CALM_DOWN[kind])
-            self._over_since.setdefault(kind, now)
+            self.over_since.setdefault(kind, now)
             left = 0.0
         self._left[kind] = left
 
     def refuses(self, now: float) -> bool:
         """Whether a new stream is to be refused. Raises DenialOfServiceError when that has been of no use."""
-        for kind in [*self._over_since]:
-            since = self._over_since[kind]
+        for kind in [*self.over_since]:
+            since = self.over_since[kind]
             if self._refill(kind, now) < _ALLOWED[kind][0] * _TAKEN_AGAIN:
                 if now - since > _PATIENCE:
                     raise DenialOfServiceError(_CALM_DOWN[kind])
@@ -101,7 +103,7 @@ class AbuseLimits:
         left = self._left[kind] = min(most, self._left[kind] + (now - self._at[kind]) * per_second)
         self._at[kind] = now
         if left >= most * _FORGOTTEN:
-            self._over_since.pop(kind, None)
+            self.over_since.pop(kind, None)
         return left
 
     def useful(self) -> None:

@@ -1,8 +1,12 @@
-"""What a connection reports beside h2's own events: the lane of DATA and WINDOW_UPDATE, GOAWAY, and its own failure."""
+"""What a connection reports beside h2's own events. [pure]"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from h2.events import Event
 
 
 class DataReceived:
@@ -17,7 +21,7 @@ class DataReceived:
 
 @dataclass(slots=True)
 class WindowOpened:
-    """The peer takes more on a stream whose window was shut. The connection's window is looked at before each write."""
+    """The peer takes more on a stream whose window was shut. The connection's window is checked before each write."""
 
     stream_id: int
 
@@ -53,3 +57,7 @@ class ConnectionFailed:
 
     error_code: int
     reason: str
+
+
+if TYPE_CHECKING:
+    AnyEvent = Event | DataReceived | WindowOpened | GoAwayReceived | ProbeAnswered | StreamFailed | ConnectionFailed

@@ -4,19 +4,22 @@ A Consumer is given each piece of content in the moment it is read from the sock
 
 Where bytes wait, and until when:
 
-1. Content that nobody takes is held here, at most a window of it. Its credit goes back when it is taken.
+1. Content that nobody takes waits in `_buffer`, at most a window of it. Its credit goes back when it is taken.
 2. What is written waits in `queue` until the windows and the scheduler let it go. Above a mark the writer is told to
    pause (`pause_writing`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import logging
+from typing import TYPE_CHECKING
 
 from grpclib.exceptions import StreamTerminatedError
 from h2.errors import ErrorCodes
 
+from pog.errors import TunnelReset
 from pog.http2.config import BULK_BYTES
+from pog.http2.consumer import Discarding
 from pog.http2.receive_buffer import ReceiveBuffer
 
 if TYPE_CHECKING:
@@ -26,54 +29,43 @@ if TYPE_CHECKING:
     from grpclib.utils import Wrapper
 
     from pog.errors import TunnelError
+    from pog.http2.consumer import Consumer
+    from pog.http2.endpoint import Endpoint
     from pog.http2.fields import Headers
-    from pog.http2.machine import MachineStream
+    from pog.http2.machine_stream import MachineStream
     from pog.http2.scheduler import Chunk, SendQueue
-    from pog.http2.streams import Streams
 
+log = logging.getLogger(__name__)
 
-class Consumer(Protocol):
-    """Takes a stream's content by callbacks, after `Stream.attach`."""
-
-    def data_received(self, data: bytes | memoryview) -> None:
-        """A piece of content, of any size. A large one is a view, and holds what was read with it in memory."""
-
-    def ended(self) -> None:
-        """The peer has ended its direction; `Stream.trailers` are there if it sent any."""
-
-    def lost(self, error: TunnelError) -> None:
-        """The stream is gone; nothing else is called after this."""
-
-    def pause_writing(self) -> None:
-        """Much of what was written is waiting."""
-
-    def resume_writing(self) -> None:
-        """Little of what was written is waiting."""
+_DISCARDING = Discarding()
 
 
 class Flow:
-    """The half of a Stream (stream.py) that has no coroutines. `headers` are those of the peer: the request on a
-    server, the response on a client. `error`: why it broke."""
+    """The half of a Stream (stream.py) that has no coroutines.
+
+    `id` is None until the stream is opened. `headers` are those of the peer: the request on a server, the response on a
+    client. `ended`: the peer has ended its direction. `error`: why the stream broke.
+    """
 
     __slots__ = (
         "_begins",
+        "_buffer",
+        "_connection",
         "_consumer",
-        "_credited",
         "_delivering",
-        "_end_told",
-        "_full",
+        "_end_delivered",
+        "_endpoint",
         "_head_sent",
-        "_held",
         "_paused",
         "_waiters",
         "_wanted",
-        "connection",
+        "_writer",
+        "_writing_paused",
         "data_received",
         "data_sent",
         "ended",
         "error",
         "headers",
-        "held",
         "id",
         "machine",
         "queue",
@@ -84,33 +76,48 @@ class Flow:
     machine: MachineStream
     queue: SendQueue
 
-    def __init__(self, session: Streams, wrapper: Wrapper | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, wrapper: Wrapper | None = None) -> None:
+        self._endpoint = endpoint
+        self._connection = endpoint.connection
+        self._writer = endpoint.writer
         self.id: int | None = None
-        self.connection = session
         self.wrapper = wrapper
         self.headers: Headers | None = None
         self.trailers: Headers | None = None
         self.ended = False
         self.error: TunnelError | None = None
-        self.held = 0
         self.data_sent = 0
         self.data_received = 0
-        self._held = ReceiveBuffer()
+        self._buffer = ReceiveBuffer()
         self._wanted = 0
-        self._credited = 0
+        self._consumer: Consumer | None = None
         self._paused = False
         # Whether reading begins in the next pass, unless the consumer pauses it before.
         self._begins = False
         self._delivering = False
-        self._full = False
-        self._end_told = False
-        self._head_sent = session.client
-        self._consumer: Consumer | None = None
+        self._end_delivered = False
+        self._writing_paused = False
+        self._head_sent = endpoint.client
         self._waiters: list[asyncio.Future[None]] | None = None
 
-    # From the session
+    @property
+    def client(self) -> bool:
+        """Whether this end has opened the stream."""
+        return self._endpoint.client
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._endpoint.loop
+
+    @property
+    def buffered(self) -> int:
+        """Bytes received and not yet taken."""
+        return self._buffer.size
+
+    # What the peer did
 
     def begin(self, machine: MachineStream, queue: SendQueue) -> None:
+        """The stream is open."""
         self.id = machine.stream_id
         self.machine = machine
         self.queue = queue
@@ -125,65 +132,61 @@ class Flow:
     def on_data(self, data: Chunk) -> None:
         size = len(data)
         self.data_received += size
-        consumer = self._consumer
-        if consumer is not None and not self._paused and not self.held:
+        consumer, buffer = self._consumer, self._buffer
+        if consumer is not None and not self._paused and not buffer.size:
             consumer.data_received(data)
-            self.connection.consumed(self, size)
+            self._return_credit(size)
             return
-        self._held.add(data)
-        self.held += size
-        self.connection.hold(size)
+        budget = self._endpoint.budget
+        buffer.add(data)
+        budget.used += size
         if self._wanted:
-            self._credit_wanted()
+            self._credit_ahead()
         self._wake()
-        if self.connection.overdrawn(self):
-            self.connection.reset(self, ErrorCodes.ENHANCE_YOUR_CALM)
+        if budget.refuses(reader=consumer is not None):
+            self.abort(ErrorCodes.ENHANCE_YOUR_CALM)
 
     def on_end(self) -> None:
         self.ended = True
-        self._tell_end()
+        self._deliver_end()
         self._wake()
 
-    def _tell_end(self) -> None:
-        if self.ended and not self._end_told and self._consumer is not None and not self._paused and not self.held:
-            self._end_told = True
-            self._consumer.ended()
-
     def on_lost(self, error: TunnelError) -> None:
-        """The stream broke. What was held is dropped: the bytes before a cut are of no use without the rest."""
+        """The stream broke. What was buffered is dropped: the bytes before a cut are of no use without the rest."""
+        if self.id is not None:
+            self.queue.close()
         if self.error is not None:
             return
         self.error = error
-        self._drop_held()
+        self._clear_buffer()
         consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            consumer.lost(error)
-        elif self.wrapper is not None:
-            self.wrapper.cancel(StreamTerminatedError(str(error)))
+        try:
+            if consumer is not None:
+                consumer.lost(error)
+            elif self.wrapper is not None:
+                self.wrapper.cancel(StreamTerminatedError(str(error)))
+        except Exception:
+            log.exception("the owner of a stream failed")
         self._wake()
 
     def on_sent(self) -> None:
         """Some of the queue has become frames."""
-        if self._full and self.queue.size <= self.connection.config.write_low:
-            self._full = False
+        self._queue_shrank()
+        queue = self.queue
+        if queue.finished and queue.owner is not None:
+            self._endpoint.deadlines.sent(queue)
+            self.close_if_done()
+
+    def _queue_shrank(self) -> None:
+        if self._writing_paused and self.queue.size <= self._endpoint.config.write_low:
+            self._writing_paused = False
             if self._consumer is not None:
-                self._consumer.resume_writing()
+                try:
+                    self._consumer.resume_writing()
+                except Exception:
+                    self.fail()
         if self._waiters:
             self._wake()
-
-    def release(self) -> None:
-        """Nobody will read the rest: what is held is dropped, and so is what may still come."""
-        self._consumer = _NOBODY
-        self._paused = False
-        self._drop_held()
-
-    def _drop_held(self) -> None:
-        held, credit = self.held, self.held - self._credited
-        self._held, self.held, self._credited, self._wanted = ReceiveBuffer(), 0, 0, 0
-        if held:  # last: it may write, and come back here
-            self.connection.unhold(self, credit, held)
-
-    # What is held
 
     def _wake(self) -> None:
         if self._waiters:
@@ -192,19 +195,33 @@ class Flow:
                 if not waiter.done():
                     waiter.set_result(None)
 
-    def _uncount(self, size: int) -> int:
-        """So many bytes are no longer held; how many of them have still to be credited."""
-        self.held -= size
-        credit = max(0, size - self._credited)
-        self._credited -= size - credit
-        return credit
+    # Credit
 
-    def _credit_wanted(self) -> None:
-        """A message that somebody waits for may be larger than the window: its bytes count as taken."""
-        credit = min(self.held, self._wanted) - self._credited
-        if credit > 0:
-            self._credited += credit
-            self.connection.consumed(self, credit)
+    def _return_credit(self, size: int) -> None:
+        """`size` bytes of content were taken."""
+        self._connection.consumed(self.machine, size)
+        if not self._writer.corked and self._connection.has_output:
+            self._writer.soon()
+
+    def _credit_ahead(self) -> None:
+        credit = self._buffer.credit_ahead(self._wanted)
+        if credit:
+            self._return_credit(credit)
+
+    def _unbuffered(self, size: int, credit: int) -> None:
+        """`size` bytes have left the buffer; `credit` of them have not been returned to the peer yet."""
+        self._endpoint.budget.used -= size
+        if not self._endpoint.open:
+            return
+        self._connection.return_credit()
+        if credit:
+            self._return_credit(credit)
+
+    def _clear_buffer(self) -> None:
+        size, credit = self._buffer.clear()
+        self._wanted = 0
+        if size:  # last: it may write, and come back here
+            self._unbuffered(size, credit)
 
     # For payload
 
@@ -212,15 +229,15 @@ class Flow:
         """From now on content goes to `consumer`, in the next pass of the loop at the earliest."""
         self.wrapper = None
         if self.error is not None:
-            self.connection.loop.call_soon(consumer.lost, self.error)
+            self.loop.call_soon(consumer.lost, self.error)
             return
         self._consumer = consumer
-        self.connection.widen(self)
-        if self._full:
+        self._connection.widen(self.machine)
+        if self._writing_paused:
             consumer.pause_writing()
-        if self._paused or self.held or self.ended:
+        if self._paused or self._buffer.size or self.ended:
             self._paused = self._begins = True
-            self.connection.loop.call_soon(self._begin_reading)
+            self.loop.call_soon(self._begin_reading)
 
     def _begin_reading(self) -> None:
         if self._begins:
@@ -228,24 +245,22 @@ class Flow:
 
     def unread(self, data: Chunk) -> None:
         """For a consumer: the end of what it was just given belongs to the next consumer."""
-        size = len(data)
-        self._held.add_first(data)
-        self.held += size
         # Its credit goes back with what the present consumer took.
-        self._credited += size
-        self.connection.hold(size)
+        self._buffer.put_back(data)
+        self._endpoint.budget.used += len(data)
 
-    @property
-    def has_reader(self) -> bool:
-        """Whether content goes to a consumer."""
-        return self._consumer is not None
+    def release(self) -> None:
+        """Nobody will read the rest: what is buffered is dropped, and so is what may still come."""
+        self._consumer = _DISCARDING
+        self._paused = False
+        self._clear_buffer()
 
     def pause_reading(self) -> None:
         self._paused = True
         self._begins = False
 
     def resume_reading(self) -> None:
-        """Delivers what is held, as far as the consumer takes it."""
+        """Delivers what is buffered, as far as the consumer takes it."""
         consumer = self._consumer
         if consumer is None or not self._paused:
             return
@@ -254,18 +269,24 @@ class Flow:
             return  # the consumer was given a piece, paused and resumes: the rest of that piece is its next
         self._delivering = True
         try:
-            while self.held and not self._paused:
-                chunk = self._held.take_piece()
-                credit = self._uncount(len(chunk))
+            while self._buffer.size and not self._paused:
+                chunk, credit = self._buffer.take_piece()
                 try:
                     consumer.data_received(chunk)
                 finally:
-                    self.connection.unhold(self, credit, len(chunk))
-            self._tell_end()
+                    self._unbuffered(len(chunk), credit)
+            self._deliver_end()
         except Exception:
-            self.connection.broken(self)
+            self.fail()
         finally:
             self._delivering = False
+
+    def _deliver_end(self) -> None:
+        consumer = self._consumer
+        if self.ended and not self._end_delivered and consumer is not None:
+            if not self._paused and not self._buffer.size:
+                self._end_delivered = True
+                consumer.ended()
 
     def write(self, chunks: list[Chunk], size: int) -> None:
         """Queues content; `size` is the sum of the chunks in bytes, none of which is empty. The list is taken over.
@@ -273,62 +294,126 @@ class Flow:
         A consumer that writes much is paused at once, and until the next pass of the loop at least. After the end or
         a break what is written is dropped.
         """
-        if self.error is not None or self.queue.ends:
+        queue = self.queue
+        if self.error is not None or queue.ends:
             return
         self.data_sent += size
-        self.connection.write(self, chunks, size)
-        if self._full or self.error is not None:
+        writer = self._writer
+        outbound = self._connection.outbound
+        if writer.full or not outbound.send_short(queue, chunks, size):
+            outbound.enqueue(queue, chunks, size)
+        if size >= BULK_BYTES:
+            writer.flush()  # while it is in the processor's cache
+        else:
+            writer.soon()
+        if self._writing_paused or self.error is not None:
             return
-        if size >= BULK_BYTES or self.queue.size > self.connection.config.write_high:
-            self._full = True
+        if size >= BULK_BYTES or queue.size > self._endpoint.config.write_high:
+            self._writing_paused = True
             if self._consumer is not None:
                 self._consumer.pause_writing()
-            if self.queue.size <= self.connection.config.write_low:
-                self.connection.loop.call_soon(self.on_sent)
+            if queue.size <= self._endpoint.config.write_low:
+                self.loop.call_soon(self._queue_shrank)
 
     def write_eof(self) -> None:
         """Ends our direction after what is queued."""
         if self.error is None and not self.queue.ends:
-            self.connection.end(self, None)
+            self.end_with(None)
+
+    def discard_written(self) -> None:
+        """What is queued and has not become a frame yet is dropped."""
+        self.queue.clear()
+        self._queue_shrank()
 
     def when_sent(self, done: Callable[[], None]) -> None:
         """Calls `done` once what was written has become frames or never can; not within this call."""
         if not self.queue.size or self.error is not None:
-            self.connection.loop.call_soon(done)
+            self.loop.call_soon(done)
             return
-        waiter = self.connection.loop.create_future()
+        waiter = self.loop.create_future()
         waiter.add_done_callback(lambda _: self.when_sent(done))
         if self._waiters is None:
             self._waiters = []
         self._waiters.append(waiter)
 
+    # The end of our direction, of both, and of the stream
+
+    def send_headers_now(self, headers: Headers, *, end_stream: bool) -> None:
+        """Sends a response's head, or an answer that is nothing else, before what is queued."""
+        self._connection.outbound.send_headers(self.machine, headers, end_stream=end_stream)
+        if end_stream:
+            self.queue.ends = self.queue.finished = True
+            self.close_if_done()
+        self._writer.soon()
+
+    def end_with(self, trailers: Headers | None) -> None:
+        """Ends our direction after what is queued. Raises ValueError for trailers that may not be sent."""
+        self._connection.outbound.end(self.queue, trailers)
+        if self.queue.finished:
+            self.close_if_done()
+        else:
+            self.must_send()
+        self._writer.soon()
+
+    def close_if_done(self) -> None:
+        """One direction has ended. When both have, or the answer is complete, the stream is over."""
+        finished = self.queue.finished
+        if finished and self.ended:
+            self.closed()
+        elif finished and not self.client:
+            # RFC 9113 section 8.1: the answer is complete without the rest of the request.
+            self._reset(ErrorCodes.NO_ERROR)
+            self.release()
+            self.closed()
+        elif self.ended and self.client:
+            # The same from the other side: nobody wants the rest of our request.
+            self._reset(ErrorCodes.NO_ERROR)
+            self.stop_sending()
+            self.closed()
+
+    def stop_sending(self) -> None:
+        """Our direction ends here; what is queued is dropped."""
+        self.queue.ends = self.queue.finished = True
+        self.queue.ready = False
+        self.discard_written()
+
+    def abort(self, error_code: int) -> None:
+        """Resets the stream. Does nothing to one that is over or was never opened."""
+        if self.id is None or self.error is not None or self.machine.closed:
+            return
+        if self.client and error_code == ErrorCodes.NO_ERROR and not self.ended:
+            # RFC 9113 section 8.1: NO_ERROR is for a server whose answer is complete.
+            error_code = ErrorCodes.CANCEL
+        self._reset(error_code)
+        self.closed()
+        self.on_lost(TunnelReset(int(error_code), by_peer=False))
+        self._writer.soon()
+
+    def fail(self) -> None:
+        """The owner of the stream failed in a callback: that is the end of this stream, and of no other."""
+        log.exception("the owner of a stream failed")
+        self.abort(ErrorCodes.INTERNAL_ERROR)
+
+    def must_send(self) -> None:
+        """Resets the stream when nothing of what it has to send goes out for too long (SessionConfig.linger)."""
+        self._set_deadline(self._endpoint.config.linger, for_unsent=True)
+
     def expire(self, seconds: float) -> None:
         """Resets the stream when it is not over by then and sends nothing meanwhile."""
-        self.connection.expire(self, seconds)
+        self._set_deadline(seconds, for_unsent=False)
 
-    def discard_written(self) -> None:
-        """What is queued and has not become a frame yet is dropped."""
-        self.queue.clear()
-        self.on_sent()
+    def _set_deadline(self, seconds: float, *, for_unsent: bool) -> None:
+        if self.queue.owner is not None:
+            endpoint = self._endpoint
+            endpoint.deadlines.set(self.queue, endpoint.clock(), seconds, for_unsent=for_unsent)
 
+    def _reset(self, error_code: int) -> None:
+        self._endpoint.stats.resets_sent[error_code] += 1
+        self._connection.reset_stream(self.machine, error_code)
 
-class _Nobody:
-    """Takes everything and does nothing."""
-
-    def data_received(self, data: Chunk) -> None:
-        pass
-
-    def ended(self) -> None:
-        pass
-
-    def lost(self, error: TunnelError) -> None:
-        pass
-
-    def pause_writing(self) -> None:
-        pass
-
-    def resume_writing(self) -> None:
-        pass
-
-
-_NOBODY = _Nobody()
+    def closed(self) -> None:
+        """The stream is over, and leaves the connection's table."""
+        assert self.id is not None
+        self._endpoint.deadlines.discard(self.queue)
+        self.queue.owner = None  # a cycle less for the garbage collector
+        self._endpoint.on_stream_closed(self.id)

@@ -1,9 +1,9 @@
-"""The receiving half of a connection: bytes to frames to events.
+"""The receiving half of a connection: bytes to frames to events. [pure]
 
 Frames are split here, from their nine bytes of header.
 
 DATA is passed on as slices as it arrives, without waiting for the end of the frame. Its windows are counted when its
-header is seen. The connection's credit goes back at once, so a stream that is not read stops only itself; the stream's
+header has come. The connection's credit goes back at once, so a stream that is not read stops only itself; the stream's
 own credit goes back when its reader took the bytes (`Connection.consumed`). Every other frame is control.py's.
 
 A rule of the connection that the peer breaks ends in an h2 ProtocolError, and a rule of a stream in a StreamError.
@@ -38,28 +38,36 @@ from pog.http2.events import ConnectionFailed, DataReceived
 if TYPE_CHECKING:
     from collections import deque
 
-    from pog.http2.control import AnyEvent, Output
-    from pog.http2.machine import Machine, MachineStream
+    from pog.http2.events import AnyEvent
+    from pog.http2.machine import Machine
+    from pog.http2.machine_stream import MachineStream
+    from pog.http2.outbound import Output
     from pog.http2.windows import Budget
 
 # Smaller slices are copied: a small view would hold the whole read in memory, and is no faster.
 _COPY_BYTES = 4096
-# In frames: about 10 ms.
+# What is taken in at once, in frames (see `Control.work`): about 10 ms.
 _MOST_WORK = 1000
 
 
-class Inbound(Control):
+class Inbound:
     """Takes in what the peer sends. `rtt` is the measured round trip in seconds, for the growth of windows."""
 
     def __init__(self, machine: Machine, output: Output, budget: Budget, settings_sent: deque[bytes]) -> None:
-        super().__init__(machine, output, settings_sent)
         self.failed = False
         self.unfinished = False
         self.rtt: float | None = None
         self.data_frames = 0
+        self._machine = machine
+        self._output = output
         self._budget = budget
+        self._control = Control(machine, output, settings_sent)
+        self._limits = self._control.limits
+        self._header_blocks = self._control.header_blocks
         self._preface = b"" if machine.client else frames.PREFACE
         self._rest = b""
+        self._events: list[AnyEvent] = []
+        self._now = 0.0
         # The DATA frame that is being passed on: its stream (None: nobody wants it), and what is still to come.
         self._stream: MachineStream | None = None
         self._data_left = 0
@@ -70,10 +78,11 @@ class Inbound(Control):
         """`now` in seconds. After ConnectionFailed nothing more is taken in."""
         if self.failed:
             return []
+        control = self._control
         events: list[AnyEvent] = []
-        self._events = events
-        self._now = now
-        self._work = 0
+        self._events = control.events = events
+        self._now = control.now = now
+        control.work = 0
         self.unfinished = False
         try:
             self._split(data)
@@ -88,8 +97,8 @@ class Inbound(Control):
         self.failed = True
         self.unfinished = False
         self._rest = b""
-        self._take_output()
-        goaway = frames.goaway(self.machine.highest_inbound_stream_id, error_code, reason.encode()[:256])
+        # RFC 9113 section 5.4.1: an error of the connection is told by GOAWAY.
+        goaway = frames.goaway(self._machine.highest_inbound_stream_id, error_code, reason.encode()[:256])
         self._output.chunks.append(goaway)
         self._events.append(ConnectionFailed(error_code, reason))
 
@@ -113,24 +122,26 @@ class Inbound(Control):
                 pos += count
                 self._data_left -= count
                 if not self._data_left and not self._padding_left:
-                    self._end_of_frame()
+                    self._end_of_data()
             elif self._padding_left:
                 count = min(size - pos, self._padding_left)
                 pos += count
                 self._padding_left -= count
                 if not self._padding_left:
-                    self._end_of_frame()
+                    self._end_of_data()
             else:
-                taken = self._frame(data, pos, size) if self._work < _MOST_WORK else 0
+                tired = self._control.work >= _MOST_WORK
+                taken = 0 if tired else self._frame(data, pos, size)
                 if not taken:
                     self._rest = data[pos:]
-                    self.unfinished = self._work >= _MOST_WORK
+                    self.unfinished = tired
                     return
                 pos += taken
 
     def _read_preface(self, data: bytes) -> int:
+        """RFC 9113 section 3.4: what is no preface is an error of the connection, which h2 finds."""
         count = min(len(data), len(self._preface))
-        self.machine.receive_data(data[:count])
+        self._machine.receive_data(data[:count])
         self._preface = self._preface[count:]
         return count
 
@@ -138,45 +149,49 @@ class Inbound(Control):
         """Takes the frame at `pos`, of DATA only the header; returns the bytes taken, 0 while some are missing."""
         if size - pos < frames.HEADER_BYTES:
             return 0
-        self._work += 1
+        control = self._control
+        control.work += 1
         high, low, kind, flags, stream_id = frames.unpack_header(data, pos)
         length: int = (high << 16) | low
         stream_id &= frames.LARGEST_STREAM_ID
-        if length > self.machine.max_inbound_frame_size:
-            raise FrameTooLargeError(f"Received overlong frame: length {length}")
+        if length > self._machine.max_inbound_frame_size:
+            # RFC 9113 section 4.2. DATA, too, changes the connection: its window.
+            raise FrameTooLargeError(f"a frame of {length} bytes")
         start = pos + frames.HEADER_BYTES
-        if kind == frames.DATA and not self._block_stream:
+        if kind == frames.DATA and not self._header_blocks.incomplete:
             if not stream_id:
                 raise ProtocolError("DATA on stream 0")
             padding = 0
             if flags & frames.PADDED:
                 if not length:
-                    raise FrameDataMissingError("Frame data missing or invalid")
+                    raise FrameDataMissingError("DATA without the length of its padding")
                 if start >= size:
                     return 0
                 padding = data[start] + 1
                 if padding > length:
-                    raise ProtocolError("Received frame with invalid padding.")
+                    # RFC 9113 section 6.1: an error of the connection.
+                    raise ProtocolError("DATA with more padding than content")
             self._begin_data(stream_id, length, padding, bool(flags & frames.END_STREAM))
             return frames.HEADER_BYTES + (1 if padding else 0)
-        if kind in (frames.HEADERS, frames.CONTINUATION) and length > self.machine.largest_header_block:
+        if kind in (frames.HEADERS, frames.CONTINUATION) and length > self._machine.largest_header_block:
             raise DenialOfServiceError("a header block over our limit")
         end = start + length
         if end > size:
             return 0
-        self._whole_frame(kind, flags, stream_id, data[pos:end])
+        control.frame_received(kind, flags, stream_id, data[pos:end])
         return end - pos
 
     def _begin_data(self, stream_id: int, length: int, padding: int, ends: bool) -> None:
-        machine = self.machine
+        machine = self._machine
         self.data_frames += 1
         stream = machine.streams.get(stream_id)
         if stream is None and machine.state_machine.state is ConnectionState.IDLE:
             raise NoSuchStreamError(stream_id)
+        # RFC 9113 section 6.9: DATA counts against the connection's window whatever becomes of its stream.
         window = machine.window
         window.window_consumed(length)
         if not self._budget.exhausted:
-            increment = window.returned(window.held, self._now, None)
+            increment = window.returned(window.unconsumed, self._now, None)
             if increment:
                 self._output.chunks.append(frames.window_update(0, increment))
         try:
@@ -192,16 +207,17 @@ class Inbound(Control):
                 elif not ends:
                     self._limits.spend(Abuse.CHATTER, self._now)
         except StreamError as error:
-            self._stream_failed(error)
+            self._control.stream_failed(error)
             stream = None
         self._stream = stream
         self._ends = ends
         self._data_left = length - padding
         self._padding_left = padding - 1 if padding else 0
         if not self._data_left and not self._padding_left:
-            self._end_of_frame()
+            self._end_of_data()
 
     def _return_padding(self, stream: MachineStream, padding: int) -> None:
+        """RFC 9113 section 6.9.1: padding counts against the window as well, and nobody else consumes it."""
         increment = stream.window.returned(padding, self._now, self.rtt)
         if increment:
             self._output.chunks.append(frames.window_update(stream.stream_id, increment))
@@ -214,16 +230,16 @@ class Inbound(Control):
             if stream.receives:
                 code, reason = ErrorCodes.PROTOCOL_ERROR, "DATA before HEADERS"
             raise StreamError(stream_id, code, reason)
-        machine = self.machine
+        machine = self._machine
         machine.expect_known(stream_id)
         if machine.closed_by_peer(stream_id):
             raise StreamError(stream_id, ErrorCodes.STREAM_CLOSED, "DATA on a stream that its sender has closed")
         if not size:
             self._limits.spend(Abuse.CHATTER, self._now)
 
-    def _end_of_frame(self) -> None:
+    def _end_of_data(self) -> None:
         stream, self._stream = self._stream, None
         if self._ends and stream is not None:
             stream.state_machine.process_input(StreamInputs.RECV_END_STREAM)
             self._events.append(StreamEnded(stream_id=stream.stream_id))
-            self.machine.settle(stream.stream_id)
+            self._machine.remove_if_closed(stream.stream_id)

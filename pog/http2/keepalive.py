@@ -1,4 +1,4 @@
-"""When to ask whether the peer is still there, and when to give it up.
+"""When to ask whether the peer is still there, and when to give it up. [pure]
 
 Only silence is probed: a connection that received anything lately is alive. The round trip is measured besides, while
 content comes in, for the windows to grow by.
@@ -23,22 +23,21 @@ class Verdict(enum.Enum):
 
 
 class Keepalive:
-    """One connection's watch. All times are seconds on one clock; `interval` 0 switches the probing off."""
+    """The rules for one connection. All times are seconds on one clock; `interval` 0 switches the probing off.
 
-    __slots__ = ("_asked_at", "_interval", "_probed_at", "_received_at", "_rtt_at", "_timeout", "rtt")
+    `received_at`: when anything last came from the peer.
+    """
+
+    __slots__ = ("_asked_at", "_interval", "_probed_at", "_rtt_at", "_timeout", "received_at", "rtt")
 
     def __init__(self, interval: float, timeout: float, now: float) -> None:
         self._interval = interval
         self._timeout = timeout
-        self._received_at = now
+        self.received_at = now
         self._probed_at: float | None = None
         self._asked_at = now
         self._rtt_at = now
         self.rtt: float | None = None
-
-    def received(self, now: float) -> None:
-        """Anything came from the peer."""
-        self._received_at = now
 
     def probed(self, now: float) -> None:
         """A probe was sent."""
@@ -67,19 +66,19 @@ class Keepalive:
 
     def silent(self, now: float) -> bool:
         """Whether nothing came for the whole interval."""
-        return self._interval > 0 and now - self._received_at >= self._interval
+        return self._interval > 0 and now - self.received_at >= self._interval
 
-    def look(self, now: float, *, in_use: bool) -> Verdict:
-        """To be asked from time to time, see `next_look`. A connection that is not in use is left alone."""
+    def check(self, now: float, *, in_use: bool) -> Verdict:
+        """To be called from time to time, see `next_check`. A connection that is not in use is left alone."""
         if self._interval <= 0:
             return Verdict.FINE
         if self._probed_at is not None:
-            silent_since = max(self._probed_at, self._received_at)
+            silent_since = max(self._probed_at, self.received_at)
             return Verdict.DEAD if now - silent_since >= self._timeout else Verdict.FINE
         return Verdict.PROBE if in_use and self.silent(now) else Verdict.FINE
 
-    def next_look(self, now: float) -> float:
-        """Seconds until `look` may say something else than now."""
+    def next_check(self, now: float) -> float:
+        """Seconds until `check` may return something else than now."""
         if self._probed_at is not None:
-            return max(0.0, max(self._probed_at, self._received_at) + self._timeout - now)
-        return max(0.0, self._received_at + self._interval - now)
+            return max(0.0, max(self._probed_at, self.received_at) + self._timeout - now)
+        return max(0.0, self.received_at + self._interval - now)

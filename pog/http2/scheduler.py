@@ -1,4 +1,4 @@
-"""Which stream may send next, when several have something to send.
+"""Which stream may send next, when several have something to send. [pure]
 
 Strategy (after FQ-CoDel, RFC 8290 section 4.1): streams that have just become ready go before those that have been
 sending for a while, so a keystroke does not wait behind a download; each turn is limited in bytes; streams that still
@@ -9,11 +9,11 @@ per step of the circle, so it cannot starve the others.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pog.http2.fields import Headers
-    from pog.http2.machine import MachineStream
+    from pog.http2.machine_stream import MachineStream
 
 Chunk = bytes | memoryview
 # What is to be sent, once chunks have been joined.
@@ -25,15 +25,25 @@ _SMALL_BYTES = 1024
 _JOINED_BYTES = 16 * 1024
 
 
-class SendQueue:
-    """What one stream has still to send: chunks, then perhaps its end, as a flag or as trailers.
+class QueueOwner(Protocol):
+    """The stream that a queue belongs to."""
 
-    `finished`: all of it, with the end, has become frames.
+    def on_sent(self) -> None:
+        """Some of the queue has become frames."""
+
+    def abort(self, error_code: int) -> None:
+        """Resets the stream."""
+
+
+class SendQueue:
+    """What one stream has still to send: chunks of `size` bytes together, then perhaps its end, as a flag or trailers.
+
+    `ready`: it stands in the scheduler's order. `finished`: all of it, with the end, has become frames.
     """
 
     __slots__ = ("chunks", "ends", "finished", "last_turn", "machine", "owner", "ready", "size", "trailers")
 
-    def __init__(self, machine: MachineStream, owner: Any = None) -> None:
+    def __init__(self, machine: MachineStream, owner: QueueOwner | None = None) -> None:
         self.machine = machine
         self.owner = owner
         self.chunks: list[Piece] = []
@@ -43,6 +53,12 @@ class SendQueue:
         self.trailers: Headers | None = None
         self.ready = False
         self.last_turn = -1
+
+    def close(self) -> None:
+        """The stream is gone: nothing is sent any more, and nobody is told."""
+        self.ready = False
+        self.owner = None
+        self.clear()
 
     def add(self, chunks: list[Chunk], size: int) -> None:
         """`size` is the sum of the chunks' lengths in bytes; none of them is empty."""
@@ -84,28 +100,25 @@ class SendQueue:
 
 
 class Scheduler:
-    """The queues that are ready to send, in their order. A queue is ready when it has data and its window is open."""
+    """The queues that are ready to send, in their order. A queue is ready when it has data and its window is open.
 
-    __slots__ = ("_fresh", "_ring", "_turn")
+    `waiting` is how many places in the order are taken, those of streams that are gone meanwhile among them.
+    """
+
+    __slots__ = ("_fresh", "_ring", "_turn", "waiting")
 
     def __init__(self) -> None:
         self._fresh: deque[SendQueue] = deque()
         self._ring: deque[SendQueue] = deque()
         self._turn = 0
-
-    def __len__(self) -> int:
-        return len(self._fresh) + len(self._ring)
-
-    @property
-    def contended(self) -> bool:
-        """Whether more than one stream is waiting."""
-        return len(self._fresh) + len(self._ring) > 1
+        self.waiting = 0
 
     def wake(self, queue: SendQueue) -> None:
         """The queue has something to send, and may."""
         if queue.ready:
             return
         queue.ready = True
+        self.waiting += 1
         if queue.last_turn == self._turn and self._ring:
             self._ring.append(queue)
         else:
@@ -113,7 +126,8 @@ class Scheduler:
 
     def next(self) -> SendQueue | None:
         """The queue whose turn it is; it is out of the order until `again` or `wake`."""
-        while self._fresh or self._ring:
+        while self.waiting:
+            self.waiting -= 1
             if self._fresh:
                 queue = self._fresh.popleft()
             else:
@@ -128,9 +142,5 @@ class Scheduler:
     def again(self, queue: SendQueue) -> None:
         """The queue had its turn and has more."""
         queue.ready = True
+        self.waiting += 1
         self._ring.append(queue)
-
-    def drop(self, queue: SendQueue) -> None:
-        """The stream is gone; its place in the order is skipped."""
-        queue.ready = False
-        queue.clear()

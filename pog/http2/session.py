@@ -3,20 +3,16 @@
     data_received  ->  connection  ->  events  ->  streams        never waits for any of them
     stream.write   ->  its queue   ->  writer  ->  transport      never more than a little beyond what the socket takes
 
-What it is to its streams is in streams.py, when output is written in writer.py, and what time does in watch.py.
+What a stream does is in stream.py and flow.py, their table in streams.py, when output is written in writer.py, and the
+checks of the peer in liveness.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
-import sys
 import time
 from typing import TYPE_CHECKING, Any, cast
 
-from grpclib.protocol import Peer
-from h2.errors import ErrorCodes
 from h2.events import (
     PingAckReceived,
     RemoteSettingsChanged,
@@ -30,31 +26,46 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
+from pog.errors import ConnectionLost, StreamsExhausted
 from pog.http2.config import BULK_BYTES, SessionConfig
-from pog.http2.events import ConnectionFailed, DataReceived, GoAwayReceived, ProbeAnswered, StreamFailed, WindowOpened
-from pog.http2.frames import LARGEST_STREAM_ID
+from pog.http2.connection import Connection
+from pog.http2.drain import Drain
+from pog.http2.endpoint import Endpoint
+from pog.http2.events import (
+    ConnectionFailed,
+    DataReceived,
+    GoAwayReceived,
+    ProbeAnswered,
+    StreamFailed,
+    WindowOpened,
+)
+from pog.http2.liveness import Liveness
 from pog.http2.stats import Levels
 from pog.http2.stream import Stream
 from pog.http2.streams import Streams
+from pog.http2.tuning import tune
 from pog.http2.windows import Budget
+from pog.http2.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from grpclib.protocol import Peer
+
     from pog.http2.fields import Headers
 
-log = logging.getLogger(__name__)
-
-# A peer that takes no output may make us answer so much (acknowledgements, resets) before it is cut off.
+# How many bytes of answers (acknowledgements, resets) may wait for a peer that takes no output before it is cut off.
 _MOST_UNSENT_ANSWERS = 4 * 1024 * 1024
 # A failed connection is closed after its GOAWAY was sent, or after this many seconds.
 _CLOSE_TIMEOUT = 5.0
+# Streams that a peer allows before its SETTINGS have come: RFC 9113 section 6.5.2 recommends no fewer.
+_CAPACITY_BEFORE_SETTINGS = 100
 
 PROCESS_BUDGET = Budget(256 * 1024 * 1024)
 
 
-class Session(Streams, asyncio.Protocol):
-    """One connection. To be created in the loop that it lives in.
+class Session(asyncio.Protocol):
+    """One connection. To be created in the loop that it lives in. `clock` gives the time in seconds.
 
     `on_request` gets each new stream of a server when its headers are there. For owners of several sessions:
     `on_stream_end` says that there may be room for another stream, `on_draining` that the peer wants no more, and
@@ -71,38 +82,54 @@ class Session(Streams, asyncio.Protocol):
         on_draining: Callable[[Session], None] | None = None,
         on_closed: Callable[[Session, str], None] | None = None,
         budget: Budget = PROCESS_BUDGET,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        loop = asyncio.get_running_loop()
-        super().__init__(
-            client=client, config=config or SessionConfig(), loop=loop, budget=budget, on_request=on_request
-        )
+        self.client = client
+        self.config = config = config or SessionConfig()
+        self.loop = loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[str] = loop.create_future()
+        self._clock = clock
+        self._connection = Connection(config, budget, client=client, clock=clock)
+        self._writer = Writer(self._connection, loop)
+        self._endpoint = Endpoint(
+            client=client,
+            config=config,
+            loop=loop,
+            clock=clock,
+            connection=self._connection,
+            writer=self._writer,
+            budget=budget,
+            on_stream_closed=self._stream_closed,
+        )
+        self.stats = self._endpoint.stats
+        self.streams = Streams(self._endpoint, on_request)
+        self._liveness = Liveness(self._connection, config, loop, clock, on_check=self._check, on_dead=self.abort)
+        self._drain = Drain(self._endpoint, self.streams, self._liveness, close=self._close)
         self._on_stream_end = on_stream_end
         self._on_draining = on_draining
         self._on_closed = on_closed
         self._transport: asyncio.Transport | None = None
         self._gone = False
+        self._settings_known = False
         self._until_settings: asyncio.TimerHandle | None = None
         self._early: list[bytes] = []
         self._upgrade: tuple[bytes, Headers] | None = None
-        # A server's drain: the probe between its two GOAWAYs, and the last stream that it takes.
-        self._drain_probe = b""
-        self._last_stream_id = LARGEST_STREAM_ID
-        # What grpclib counts on a connection.
-        self.messages_sent = 0
-        self.messages_received = 0
-        self.last_message_sent: float | None = None
-        self.last_message_received: float | None = None
+        # The time of the piece of input that is being handled.
+        self._now = clock()
+        # When the connection was last seen in use, and how many streams there had been.
+        self._used_at = self._now
+        self._used_streams = 0
+        streams = self.streams
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
-            WindowOpened: self._window_opened,
-            RequestReceived: self._request_received,
-            ResponseReceived: self._response_received,
-            TrailersReceived: self._trailers_received,
-            StreamEnded: self._stream_ended,
-            StreamReset: self._stream_reset,
-            StreamFailed: self._stream_failed,
+            WindowOpened: streams.window_opened,
+            RequestReceived: streams.request_received,
+            ResponseReceived: streams.response_received,
+            TrailersReceived: streams.trailers_received,
+            StreamEnded: streams.stream_ended,
+            StreamReset: streams.stream_reset,
+            StreamFailed: streams.stream_failed,
             RemoteSettingsChanged: self._settings_changed,
-            SettingsAcknowledged: lambda _: self._watch.settings_acknowledged(self._now),
+            SettingsAcknowledged: lambda _: self._liveness.settings_acknowledged(self._now),
             PingAckReceived: lambda event: self._probe_answered(event.ping_data),
             ProbeAnswered: lambda event: self._probe_answered(event.token),
             GoAwayReceived: self._goaway_received,
@@ -111,40 +138,69 @@ class Session(Streams, asyncio.Protocol):
 
     # For owners
 
-    def open_stream(self, headers: Headers, content: bytes = b"", *, end_stream: bool = False) -> Stream:
-        """A new stream, opened as by `open`. Raises StreamsExhausted and ConnectionLost."""
-        stream = Stream(self)
-        self.open(stream, headers, content, end_stream=end_stream)
-        return stream
+    @property
+    def draining(self) -> bool:
+        """Whether no new streams are taken."""
+        return self._drain.begun
+
+    @property
+    def active(self) -> int:
+        """Streams open now."""
+        return self._connection.active
+
+    @property
+    def capacity(self) -> int:
+        """Streams that may be opened now, beside those that are open."""
+        if self._drain.begun or not self._endpoint.open:
+            return 0
+        capacity = self._connection.capacity
+        return capacity if self._settings_known else min(capacity, _CAPACITY_BEFORE_SETTINGS - self.active)
 
     @property
     def rtt(self) -> float | None:
         """The shortest round trip measured lately, in seconds."""
-        return self._watch.rtt
+        return self._liveness.rtt
 
-    def look(self) -> Levels:
+    def open_stream(self, headers: Headers, content: bytes = b"", *, end_stream: bool = False) -> Stream:
+        """Opens a stream: sends its request, and what is known of the content.
+
+        Raises StreamsExhausted when there is no `capacity`, ConnectionLost, and ValueError for headers that may not be
+        sent.
+        """
+        stream = Stream(self._endpoint)
+        self._open(stream, headers, end_stream)
+        if content and not end_stream:
+            stream.data_sent += len(content)
+            self._connection.outbound.enqueue(stream.queue, [content], len(content))
+        return stream
+
+    def _open(self, stream: Stream, headers: Headers, end_stream: bool) -> None:
+        if not self._endpoint.open:
+            raise ConnectionLost(self._endpoint.reason or "not connected")
+        if self.capacity <= 0:
+            raise StreamsExhausted("the connection is draining" if self._drain.begun else "the connection is full")
+        self.streams.add(stream, self._connection.open_stream(headers, end_stream=end_stream))
+        if end_stream:
+            stream.queue.ends = stream.queue.finished = True
+        self._liveness.stream_opened()
+        self._writer.soon()
+
+    def snapshot(self) -> Levels:
         """What it holds at this moment; brings the stalls in `stats` up to date."""
-        stats, connection = self.stats, self._connection
-        for_streams, for_all = connection.stream_stalls, connection.connection_stalls
-        stats.stream_stalls, stats.stream_stall_seconds = for_streams.count, for_streams.seconds_so_far
-        stats.connection_stalls, stats.connection_stall_seconds = for_all.count, for_all.seconds_so_far
-        streams = self.streams.values()
+        stats, outbound = self.stats, self._connection.outbound
+        of_streams, of_connection = outbound.stream_stalls, outbound.connection_stalls
+        stats.stream_stalls, stats.stream_stall_seconds = of_streams.count, of_streams.seconds_so_far
+        stats.connection_stalls, stats.connection_stall_seconds = of_connection.count, of_connection.seconds_so_far
+        streams = self.streams.open.values()
         return Levels(
-            stalled=len(for_streams),
-            held=sum(stream.held for stream in streams),
+            stalled=len(of_streams),
+            buffered=sum(stream.buffered for stream in streams),
             unsent=sum(stream.queue.size for stream in streams),
         )
 
     def drain(self) -> None:
         """Takes no new streams. Live ones go on; with the last one the connection closes."""
-        if self.draining:
-            return
-        self.draining = True
-        if not self.client:
-            # RFC 9113 section 6.8: requests that are on their way are still taken, for one round trip.
-            self._go_away(LARGEST_STREAM_ID)
-            self._drain_probe = self._watch.probe()
-        self._close_when_idle()
+        self._drain.begin()
         self._writer.flush()
 
     def abort(self, reason: str) -> None:
@@ -168,36 +224,36 @@ class Session(Streams, asyncio.Protocol):
         self._upgrade = settings_header, headers
 
     def is_closing(self) -> bool:
-        return not self._open or self._transport is None or self._transport.is_closing()
+        """Whether nothing can be sent any more."""
+        return self._endpoint.is_closing()
 
     # For grpclib
 
     def get_peer(self) -> Peer:
-        assert self._transport is not None
-        return Peer(self._transport)
+        return self._endpoint.get_peer()
 
     def create_stream(self, *, wrapper: Any = None) -> Stream:
         """A stream that `send_request` will open."""
-        return Stream(self, wrapper)
+        return Stream(self._endpoint, wrapper, self._open)
 
     # The transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not checked: uvloop's transports are none of asyncio's classes.
         transport = cast("asyncio.Transport", transport)
-        self._transport = transport
-        self._open = not self._gone
+        self._transport = self._endpoint.transport = transport
+        self._endpoint.open = not self._gone
         self._writer.start(transport)
         transport.set_write_buffer_limits(high=self.config.transport_high)
-        _tune(transport, self.config.unsent_high)
+        tune(transport, self.config.unsent_high)
         self._writer.corked = True
         if self._upgrade is None:
             self._connection.initiate()
         else:
             self._begin_upgraded(*self._upgrade)
         self._writer.corked = False
-        if self._open:
-            self._watch.start()
+        if self._endpoint.open:
+            self._liveness.start()
             self._until_settings = self.loop.call_later(self.config.settings_timeout, self._check_settings)
         early, self._early = self._early, []
         for data in early:
@@ -210,18 +266,14 @@ class Session(Streams, asyncio.Protocol):
         except ProtocolError as error:
             self.abort(str(error))
             return
-        stream = self._add(Stream(self), machine)
-        stream.on_headers(headers)
-        stream.on_end()
-        self._give_request(stream)
+        self.streams.begin_upgraded(machine, headers)
 
     def data_received(self, data: bytes) -> None:
-        now = self._now = time.monotonic()
-        self._watch.received(now)
-        self.stats.bytes_received += len(data)
+        now = self._now = self._clock()
+        self._liveness.received(now)
         writer = self._writer
         writer.corked = True
-        streams = self.streams
+        streams = self.streams.open
         for event in self._connection.receive_data(data, now):
             if type(event) is DataReceived:
                 stream = streams.get(event.stream_id)
@@ -229,10 +281,10 @@ class Session(Streams, asyncio.Protocol):
                     try:
                         stream.on_data(event.data)
                     except Exception:
-                        self.broken(stream)
+                        stream.fail()
             else:
                 self._handle(event)
-        self._watch.took_in(len(data), now)
+        self._liveness.handled(len(data), now)
         writer.corked = False
         writer.flush()
         if len(data) >= BULK_BYTES or self._connection.unfinished:
@@ -242,17 +294,17 @@ class Session(Streams, asyncio.Protocol):
                 self.abort("the peer does not read what it asks for")
 
     def _let_others_read(self) -> None:
-        """libuv reads a socket that has much up to 32 times before it looks at the next one: 8 MB, or 10 ms."""
-        if self._transport is not None and self._open:
+        """libuv reads a socket that has much up to 32 times before it turns to the next one: 8 MB, or 10 ms."""
+        if self._transport is not None and self._endpoint.open:
             self._transport.pause_reading()
             self.loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
-        if self._open and self._connection.unfinished:
+        if self._endpoint.open and self._connection.unfinished:
             self.data_received(b"")  # which comes back here when even that was not all
             if self._connection.unfinished:
                 return
-        if self._transport is not None and self._open:
+        if self._transport is not None and self._endpoint.open:
             self._transport.resume_reading()
 
     def _handle(self, event: Any) -> None:
@@ -262,30 +314,31 @@ class Session(Streams, asyncio.Protocol):
         try:
             handler(event)
         except Exception:
-            stream = self.streams.get(getattr(event, "stream_id", None) or 0)
+            stream = self.streams.open.get(getattr(event, "stream_id", None) or 0)
             if stream is None:
                 raise
-            self.broken(stream)
+            stream.fail()
 
     def eof_received(self) -> None:
         """The transport closes itself: HTTP/2 knows no half-closed connection."""
         while self._connection.unfinished:
             self.data_received(b"")
-        self._reason = self._reason or "closed by the peer"
+        self._endpoint.reason = self._endpoint.reason or "closed by the peer"
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lose(self._reason or (str(exc) if exc is not None else "closed"))
+        self._lose(self._endpoint.reason or (str(exc) if exc is not None else "closed"))
 
     def _lose(self, reason: str) -> None:
         if self._gone:
             return
-        self._gone = self.draining = True
-        self._reason = reason
+        self._gone = self._drain.begun = True
+        self._endpoint.reason = reason
         self._writer.stop()
-        self._watch.stop()
+        self._liveness.stop()
         if self._until_settings is not None:
             self._until_settings.cancel()
-        self._lose_all(reason)
+        self._endpoint.open = False
+        self.streams.lose_all(reason)
         if not self.closed.done():
             self.closed.set_result(reason)
         if self._on_closed is not None:
@@ -298,15 +351,13 @@ class Session(Streams, asyncio.Protocol):
         self._writer.full = False
         self._writer.flush()
 
-    # From the connection
+    # What happens to the connection
 
-    def _takes(self, stream_id: int) -> bool:
-        return stream_id <= self._last_stream_id
-
-    def _room_made(self) -> None:
-        self._close_when_idle()
-        if self._on_stream_end is not None and self._open:
-            self._on_stream_end(self)
+    def _stream_closed(self, stream_id: int) -> None:
+        if self.streams.remove(stream_id):
+            self._drain.close_if_idle()
+            if self._on_stream_end is not None and self._endpoint.open:
+                self._on_stream_end(self)
 
     def _check_settings(self) -> None:
         if not self._settings_known:
@@ -315,27 +366,18 @@ class Session(Streams, asyncio.Protocol):
     def _settings_changed(self, event: RemoteSettingsChanged) -> None:
         self._settings_known = True
         if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
-            for stream in self.streams.values():
-                self._connection.window_opened(stream.queue)
+            self.streams.windows_changed()
         if self._on_stream_end is not None:
             self._on_stream_end(self)
 
     def _probe_answered(self, token: bytes) -> None:
-        self._watch.answered(token, self._now)
-        if token == self._drain_probe:
-            self._drain_probe = b""
-            self._last_stream_id = self._connection.machine.highest_inbound_stream_id
-            self._go_away(self._last_stream_id)
-            self._close_when_idle()
+        self._liveness.answered(token, self._now)
+        self._drain.probe_answered(token)
 
     def _goaway_received(self, event: GoAwayReceived) -> None:
-        self.stats.goaways_received[event.error_code] += 1
-        log.debug("GOAWAY with error code %d: %s", event.error_code, event.debug[:200])
-        if self.client and not self.draining:
-            self.draining = True
-            if self._on_draining is not None:
-                self._on_draining(self)
-        self._close_when_idle()
+        if self._drain.goaway_received(event) and self._on_draining is not None:
+            self._on_draining(self)
+        self._drain.close_if_idle()
 
     def _failed(self, event: ConnectionFailed) -> None:
         self.stats.goaways_sent[event.error_code] += 1
@@ -347,32 +389,22 @@ class Session(Streams, asyncio.Protocol):
             self.loop.call_later(_CLOSE_TIMEOUT, self._transport.abort)
         self._lose(reason)
 
-    def _go_away(self, last_stream_id: int | None) -> None:
-        self.stats.goaways_sent[ErrorCodes.NO_ERROR] += 1
-        self._connection.go_away(ErrorCodes.NO_ERROR, last_stream_id=last_stream_id)
-
-    def _close_when_idle(self) -> None:
-        if self.draining and not self._drain_probe and not self.streams and self._transport is not None:
-            self.loop.call_soon(self._close)
-
     def _close(self) -> None:
-        if self.streams or self._transport is None or not self._open:
+        if self.streams.open or self._transport is None or not self._endpoint.open:
             return
-        self._reason = self._reason or "drained"
+        self._endpoint.reason = self._endpoint.reason or "drained"
         if self.client:
-            self._go_away(None)
+            self._drain.go_away(None)
         self._writer.flush()
         self._transport.close()
 
-
-def _tune(transport: asyncio.Transport, unsent: int) -> None:
-    """Sends small writes at once, and keeps little unsent in the kernel, where no scheduler of ours reaches it."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if sys.platform == "linux":
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
-    except OSError as error:
-        log.debug("socket options: %s", error)
+    def _check(self, now: float) -> None:
+        """From time to time: deadlines of streams, credit that memory allows by now, and a connection out of use."""
+        self._now = now
+        self.streams.reset_late(now)
+        self._connection.return_credit()
+        if self.streams.open or self.stats.streams != self._used_streams:
+            self._used_at, self._used_streams = now, self.stats.streams
+        elif not self.client and now - self._used_at >= self.config.idle:
+            self.drain()
+        self._writer.flush()

@@ -1,4 +1,4 @@
-"""What a session counts, for metrics."""
+"""What a session counts, for metrics. [pure]"""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ class Stats:
     """
 
     streams: int = 0
-    bytes_received: int = 0
-    bytes_sent: int = 0
     resets_sent: Counter[int] = field(default_factory=Counter)
     resets_received: Counter[int] = field(default_factory=Counter)
     goaways_sent: Counter[int] = field(default_factory=Counter)
@@ -32,8 +30,9 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """What a session holds at this moment: streams that wait for their window, and bytes in memory."""
+    """What a session holds at one moment: streams that wait for their window, and bytes in memory, received and not
+    yet taken (`buffered`), and written and not yet sent (`unsent`)."""
 
     stalled: int
-    held: int
+    buffered: int
     unsent: int

@@ -23,23 +23,32 @@ if TYPE_CHECKING:
     from grpclib.utils import Wrapper
 
     from pog.errors import TunnelError
+    from pog.http2.endpoint import Endpoint
     from pog.http2.fields import Headers
-    from pog.http2.streams import Streams
 
 
 class Stream(Flow):
-    """A request and its answer."""
+    """A request and its answer.
 
-    __slots__ = ("_begun", "_inside")
+    `opener` opens a stream that is created first and opened by `send_request`, as grpclib's client does it.
+    """
 
-    def __init__(self, session: Streams, wrapper: Wrapper | None = None) -> None:
-        super().__init__(session, wrapper)
+    __slots__ = ("_begun", "_inside", "_opener")
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        wrapper: Wrapper | None = None,
+        opener: Callable[[Stream, Headers, bool], None] | None = None,
+    ) -> None:
+        super().__init__(endpoint, wrapper)
+        self._opener = opener
         # Whether a prefix was read, and its message has still to be; and whether any message was.
         self._inside = False
         self._begun = False
 
     async def _changed(self) -> None:
-        waiter = self.connection.loop.create_future()
+        waiter = self.loop.create_future()
         if self._waiters is None:
             self._waiters = []
         self._waiters.append(waiter)
@@ -71,11 +80,11 @@ class Stream(Flow):
         """
         if size > LARGEST_MESSAGE:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes; the limit is {LARGEST_MESSAGE}")
-        if self.held >= size:
+        if self.buffered >= size:
             return self._message(size)
-        if self.connection.client or (self._begun and not self._inside):
+        if self.client or (self._begun and not self._inside):
             return await self._awaited(size)
-        seconds = self.connection.config.message_timeout
+        seconds = self._endpoint.config.message_timeout
         try:
             with Limit(seconds):
                 return await self._awaited(size)
@@ -84,22 +93,23 @@ class Stream(Flow):
             raise GRPCError(Status.DEADLINE_EXCEEDED, f"{what} within {seconds:g} s") from None
 
     async def _awaited(self, size: int) -> bytes:
-        while self.held < size:
+        while self._buffer.size < size:
             self._wanted = size
-            self._credit_wanted()
+            self._credit_ahead()
             if self.error is not None:
                 raise self.error
             if self.ended:
-                if self.held or self._inside:
+                if self._buffer.size or self._inside:
                     raise GRPCError(Status.INTERNAL, "the stream ended inside a message")
                 return b""
             await self._changed()
         return self._message(size)
 
     def _message(self, size: int) -> bytes:
-        """A prefix or a message, of which enough is held."""
-        data = self._held.take(size)
-        self._took(size)
+        """A prefix or a message, of which enough is buffered."""
+        data, credit = self._buffer.take(size)
+        self._wanted = 0
+        self._unbuffered(size, credit)
         if size:  # a prefix, whose last four bytes are the length of the message, or a message
             self._begun = True
             self._inside = not self._inside and message_length(data) > 0
@@ -107,35 +117,33 @@ class Stream(Flow):
 
     async def recv_chunk(self) -> bytes:
         """Some bytes of content as they came, or none when the peer's direction has ended. Raises TunnelError."""
-        while not self.held:
+        while not self._buffer.size:
             if self.error is not None:
                 raise self.error
             if self.ended:
                 return b""
             await self._changed()
-        data = self._held.take_piece()
-        self._took(len(data))
-        return data if isinstance(data, bytes) else bytes(data)
-
-    def _took(self, size: int) -> None:
+        data, credit = self._buffer.take_piece()
         self._wanted = 0
-        self.connection.unhold(self, self._uncount(size), size)
+        self._unbuffered(len(data), credit)
+        return data if isinstance(data, bytes) else bytes(data)
 
     async def send_request(
         self, headers: Headers, end_stream: bool = False, *, _processor: object
     ) -> Callable[[], None]:
         """Opens the stream, as grpclib's client wants it. Raises StreamsExhausted and ConnectionLost."""
-        self.connection.open(self, headers, end_stream=end_stream)
+        assert self._opener is not None, "the stream was opened before"
+        self._opener(self, headers, end_stream)
         return self.release
 
     async def send_headers(self, headers: Headers, end_stream: bool = False) -> None:
         """Sends a response's head at once, or trailers after what is queued. Raises h2's StreamClosedError."""
         self._raise_if_closed()
         if self._head_sent and end_stream:
-            self.connection.end(self, headers)
+            self.end_with(headers)
             return
         self._head_sent = not headers[0][1].startswith("1") if headers[0][0] == ":status" else self._head_sent
-        self.connection.send_headers(self, headers, end_stream=end_stream)
+        self.send_headers_now(headers, end_stream=end_stream)
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
         """Queues the data, and waits while much is queued: while the peer takes some of it now and then, as long as it
@@ -146,10 +154,10 @@ class Stream(Flow):
             self.write([data], len(data))
         if end_stream:
             self.write_eof()
-        if self.queue.size <= self.connection.config.write_low:
+        if self.queue.size <= self._endpoint.config.write_low:
             return
-        self.connection.must_send(self)
-        while self.queue.size > self.connection.config.write_low and self.error is None:
+        self.must_send()
+        while self.queue.size > self._endpoint.config.write_low and self.error is None:
             await self._changed()
 
     async def end(self) -> None:
@@ -165,9 +173,9 @@ class Stream(Flow):
 
         NO_ERROR from a server that has said its end asks for what happens anyway, once the end has gone out.
         """
-        if error_code == ErrorCodes.NO_ERROR and self.id is not None and self.queue.ends and not self.connection.client:
+        if error_code == ErrorCodes.NO_ERROR and self.id is not None and self.queue.ends and not self.client:
             return
-        self.connection.reset(self, error_code)
+        self.abort(error_code)
 
     async def sent(self) -> None:
         """Waits until what was written has become frames, or never can."""
@@ -187,8 +195,13 @@ class Stream(Flow):
     @property
     def closable(self) -> bool:
         """Whether there is something left to close, as grpclib asks it."""
-        return self.id is not None and not self.machine.closed and not self.connection.is_closing()
+        return self.id is not None and not self.machine.closed and not self._endpoint.is_closing()
 
     @property
-    def _transport(self) -> Streams:
-        return self.connection
+    def connection(self) -> Endpoint:
+        """What grpclib counts messages on, and asks for the peer."""
+        return self._endpoint
+
+    @property
+    def _transport(self) -> Endpoint:
+        return self._endpoint

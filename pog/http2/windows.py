@@ -42,15 +42,23 @@ _NEAR_SECONDS = 0.01
 
 
 class ReceiveWindow:
-    """One window. The peer may send `current_window_size` more bytes; `held` is received and not yet consumed."""
+    """One window. The peer may send `current_window_size` more bytes; `unconsumed` is received and not yet consumed."""
 
-    __slots__ = ("_first_size", "_used", "_used_since", "ceiling", "current_window_size", "held", "max_window_size")
+    __slots__ = (
+        "_first_size",
+        "_used",
+        "_used_since",
+        "ceiling",
+        "current_window_size",
+        "max_window_size",
+        "unconsumed",
+    )
 
     def __init__(self, max_window_size: int, ceiling: int = 0) -> None:
         self.current_window_size = max_window_size
         self.max_window_size = max_window_size
         self.ceiling = ceiling
-        self.held = 0
+        self.unconsumed = 0
         self._first_size = max_window_size
         self._used = 0
         self._used_since = 0.0
@@ -60,7 +68,7 @@ class ReceiveWindow:
         if size > self.current_window_size and size:
             raise FlowControlError("the peer sent more than its window")
         self.current_window_size -= size
-        self.held += size
+        self.unconsumed += size
 
     def window_opened(self, size: int) -> None:
         """The window changed by other means than `returned`: a setting, or an increment of our own choice."""
@@ -69,33 +77,33 @@ class ReceiveWindow:
             raise FlowControlError("a window may not exceed 2^31-1")
 
     def widen(self, size: int) -> int:
-        """The window is to be of `size` bytes from now on, if it is smaller; what to announce to the peer."""
+        """Raises the window to `size` bytes, if it is smaller. Returns the increment to announce to the peer."""
         if size <= self.max_window_size:
             return 0
         self.max_window_size = self._first_size = size
-        increment = size - self.current_window_size - self.held
+        increment = size - self.current_window_size - self.unconsumed
         self.current_window_size += increment
         return increment
 
     def returned(self, size: int, now: float, rtt: float | None, *, may_grow: bool = True, shared: bool = False) -> int:
-        """`size` bytes were consumed; what to announce to the peer now, often nothing.
+        """`size` bytes were consumed. Returns the increment to announce to the peer now, often 0.
 
         `now` and `rtt`, the round trip, are in seconds. `shared`: other streams are on the same connection.
         """
         return self.announce(now, rtt, may_grow=may_grow, shared=shared) if self.consumed(size) else 0
 
     def consumed(self, size: int) -> bool:
-        """The first half of `returned`, for those in a hurry: whether there is something to `announce`."""
-        self.held -= size
+        """The first half of `returned`: whether there is something to `announce`."""
+        self.unconsumed -= size
         self._used += size
-        return self.max_window_size - self.current_window_size - self.held >= self.max_window_size >> 2
+        return self.max_window_size - self.current_window_size - self.unconsumed >= self.max_window_size >> 2
 
     def announce(self, now: float, rtt: float | None, *, may_grow: bool = True, shared: bool = False) -> int:
-        """The other half."""
-        increment = self.max_window_size - self.current_window_size - self.held
+        """The second half of `returned`: the increment."""
+        increment = self.max_window_size - self.current_window_size - self.unconsumed
         if self._used >= self.max_window_size or now - self._used_since > _IDLE_SECONDS:
             self._adapt(now, rtt, may_grow, shared)
-            increment = self.max_window_size - self.current_window_size - self.held
+            increment = self.max_window_size - self.current_window_size - self.unconsumed
             if increment <= 0:
                 return 0
         self.current_window_size += increment
@@ -114,27 +122,27 @@ class ReceiveWindow:
 
 
 def _limiting(rtt: float) -> int:
-    """A window that is used within so many round trips limits the sender."""
+    """The number of round trips within which a window that is used up limits its sender."""
     return 2 if rtt < _NEAR_SECONDS else 4
 
 
 class Budget:
-    """Bytes held in the receive buffers of all sessions of the process, and what that allows."""
+    """Bytes of memory that the receive buffers of all sessions of the process may take, and do."""
 
-    __slots__ = ("held", "limit")
+    __slots__ = ("limit", "used")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.held = 0
+        self.used = 0
 
     @property
     def may_grow(self) -> bool:
-        return self.held < self.limit >> 1
+        return self.used < self.limit >> 1
 
     @property
     def exhausted(self) -> bool:
-        return self.held >= self.limit
+        return self.used >= self.limit
 
     def refuses(self, *, reader: bool) -> bool:
-        """Whether a stream that has just sent more is to be reset for it. `reader`: somebody takes its content."""
-        return self.held >= (self.limit + self.limit // 4 if reader else self.limit)
+        """Whether a stream whose peer has just sent more is to be reset. `reader`: somebody takes its content."""
+        return self.used >= (self.limit + self.limit // 4 if reader else self.limit)

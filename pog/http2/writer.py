@@ -1,7 +1,7 @@
 """When the output of one connection is written.
 
 Output is written once per piece of input, and otherwise when the loop has served what is ready now, so that what many
-streams say in one pass goes out in one piece. What a full transport cannot take stays in the streams' queues, where
+streams send in one pass goes out in one piece. What a full transport cannot take stays in the streams' queues, where
 the scheduler can still change its order.
 """
 
@@ -11,35 +11,30 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from pog.http2.connection import Connection
     from pog.http2.scheduler import SendQueue
 
-# How much one pass moves from the streams' queues to the transport before it looks again whether that is full.
+# How many bytes one step moves from the streams' queues to the transport before it checks again whether that is full.
 _PULL_BYTES = 256 * 1024
-# So many pieces of output of one pass are joined: with all of them, two busy processes would wait for each other.
+# At most this many pieces of output of one pass are joined: with all of them, two busy processes would wait for each
+# other.
 _MOST_JOINED = 8
 
 
 class Writer:
-    """`on_sent` is told each queue of which something has become frames. Nothing is written while `corked`, before
-    `start`, or after `stop`."""
+    """Nothing is written while `corked`, before `start`, or after `stop`. `full`: the transport has said that it is."""
 
-    __slots__ = ("_connection", "_joined", "_loop", "_on_sent", "_scheduled", "_transport", "corked", "full")
+    __slots__ = ("_connection", "_joined", "_loop", "_scheduled", "_transport", "corked", "full")
 
-    def __init__(
-        self, connection: Connection, loop: asyncio.AbstractEventLoop, on_sent: Callable[[SendQueue], None]
-    ) -> None:
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
         self._connection = connection
         self._loop = loop
-        self._on_sent = on_sent
         self._transport: asyncio.Transport | None = None
         self._scheduled = False
         self._joined = 0
         # While True, what is to be sent waits for the end of the present step.
         self.corked = False
-        # Whether the transport has said that it is.
         self.full = False
 
     def start(self, transport: asyncio.Transport) -> None:
@@ -49,7 +44,7 @@ class Writer:
         self._transport = None
 
     def soon(self) -> None:
-        """Writes after the present pass of the loop, or at once when many have spoken in it."""
+        """Writes after the present pass of the loop, or at once when much has been sent in it."""
         if self.corked:
             return
         self._joined += 1
@@ -74,8 +69,8 @@ class Writer:
         try:
             while True:
                 served: list[SendQueue] = []
-                if not self.full and len(connection.scheduler):
-                    served = connection.pull(_PULL_BYTES)
+                if not self.full and connection.outbound.scheduler.waiting:
+                    served = connection.outbound.pull(_PULL_BYTES)
                 chunks = connection.data_to_send()
                 if not chunks:
                     break
@@ -86,6 +81,7 @@ class Writer:
                 if not served:
                     break
                 for queue in served:
-                    self._on_sent(queue)
+                    if queue.owner is not None:  # it may have ended in an earlier turn
+                        queue.owner.on_sent()
         finally:
             self.corked = False

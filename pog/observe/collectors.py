@@ -90,7 +90,7 @@ class Session(Protocol):
     def rtt(self) -> float | None:
         """The shortest round trip measured lately, in seconds."""
 
-    def look(self) -> Levels:
+    def snapshot(self) -> Levels:
         """What it holds at this moment; brings `stats` up to date."""
 
 
@@ -139,7 +139,7 @@ class Http2Collector:
 
     def _closed(self, session: Session) -> None:
         self._live.discard(session)
-        session.look()
+        session.snapshot()
         self._gone.add(session.stats)
 
     def collect(self) -> None:
@@ -147,9 +147,9 @@ class Http2Collector:
         total.add(self._gone)
         stalled = held = unsent = 0
         for session in self._live:
-            levels = session.look()
+            levels = session.snapshot()
             total.add(session.stats)
-            stalled, held, unsent = stalled + levels.stalled, held + levels.held, unsent + levels.unsent
+            stalled, held, unsent = stalled + levels.stalled, held + levels.buffered, unsent + levels.unsent
         streams = [session.active for session in self._live]
         self._connections.set(len(streams))
         self._streams.set(sum(streams))

@@ -61,7 +61,7 @@ class LaneTransport(asyncio.Transport):
     def __init__(self, stream: Stream, *, half_close: bool) -> None:
         super().__init__()
         self._stream = stream
-        self._client = stream.connection.client
+        self._client = stream.client
         self._half_close = half_close
         self._decoder = Decoder()
         self._protocol: asyncio.Protocol | None = None
@@ -260,7 +260,7 @@ class LaneTransport(asyncio.Transport):
         self._stream.release()
         if self._client:
             self._stream.reset_nowait(ErrorCodes.CANCEL)
-        self._stream.connection.loop.call_soon(self._lose, None)
+        self._stream.loop.call_soon(self._lose, None)
 
     async def finished(self) -> None:
         """Waits until what was written has been sent, or could not be."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pog.grpctest import Faults, front, serve
 from pog.proto.grpcproxy_grpc import HTTPProxyBase
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import grpclib.server
     from grpclib.const import Status
 
+    from pog.http2.session import Session
     from pog.http2.stream import Stream
     from pog.net.address import Address
 
@@ -31,6 +32,11 @@ class Call:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.headers = dict(stream.headers or ())
+        transport = stream.connection.transport
+        assert transport is not None
+        # The engine stands between the two.
+        takeover: Any = transport.get_protocol()
+        self.session: Session = takeover._session
 
     async def receive(self) -> Packet:
         async with asyncio.timeout(SECONDS):

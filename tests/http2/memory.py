@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
@@ -71,9 +72,22 @@ class Sessions:
     def __init__(self, *, server: SessionConfig | None = None, client: SessionConfig | None = None) -> None:
         self.requests: list[Stream] = []
         self.budget = Budget(1 << 30)
-        self.client = Session(client=True, config=client, budget=self.budget)
-        self.server = Session(client=False, config=server, on_request=self.requests.append, budget=self.budget)
+        self.passed = 0.0
+        self.client = Session(client=True, config=client, budget=self.budget, clock=self.clock)
+        self.server = Session(
+            client=False, config=server, on_request=self.requests.append, budget=self.budget, clock=self.clock
+        )
         self.up, self.down = connect(self.client, self.server)
+
+    def clock(self) -> float:
+        return time.monotonic() + self.passed
+
+    async def pass_time(self, seconds: float) -> None:
+        """The clock is later by so much; both ends do what is due by then, and all that follows from it."""
+        self.passed += seconds
+        for session in (self.client, self.server):
+            session._liveness.check()
+        await settle()
 
     async def call(self, headers: list[tuple[str, str]]) -> tuple[Stream, Stream]:
         """A new stream, as both ends see it."""

@@ -27,13 +27,15 @@ class End:
     """One side of a connection, with what it sent and saw."""
 
     def __init__(self, *, client: bool, budget: Budget | None = None, **config: Any) -> None:
-        self.connection = Connection(ConnectionConfig(**config), budget or Budget(1 << 30), client=client)
-        self.machine = self.connection.machine
-        self.connection.initiate()
+        self.connection = Connection(
+            ConnectionConfig(**config), budget or Budget(1 << 30), client=client, clock=lambda: self.now
+        )
+        self.machine = self.connection._machine
         self.now = 0.0
+        self.connection.initiate()
 
     def output(self) -> bytes:
-        self.connection.pull(1 << 30)
+        self.connection.outbound.pull(1 << 30)
         return b"".join(self.connection.data_to_send())
 
     def receive(self, data: bytes) -> list[Any]:
@@ -92,16 +94,16 @@ def test_a_call_from_end_to_end() -> None:
     assert [event.headers for event in of(RequestReceived, seen)] == [factory.REQUEST]
 
     up = SendQueue(stream)
-    client.connection.queue(up, [b"hello ", memoryview(b"server")], 12)
-    client.connection.end(up)
+    client.connection.outbound.enqueue(up, [b"hello ", memoryview(b"server")], 12)
+    client.connection.outbound.end(up)
     _, seen = exchange(client, server)
     assert b"".join(event.data for event in of(DataReceived, seen)) == b"hello server"
     assert of(StreamEnded, seen)
 
     down = server.queue(1)
-    server.connection.send_headers(down.machine, factory.RESPONSE)
-    server.connection.queue(down, [b"hello client"], 12)
-    server.connection.end(down, factory.TRAILERS)
+    server.connection.outbound.send_headers(down.machine, factory.RESPONSE)
+    server.connection.outbound.enqueue(down, [b"hello client"], 12)
+    server.connection.outbound.end(down, factory.TRAILERS)
     seen, _ = exchange(client, server)
     assert [event.headers for event in of(ResponseReceived, seen)] == [factory.RESPONSE]
     assert b"".join(event.data for event in of(DataReceived, seen)) == b"hello client"
@@ -115,7 +117,7 @@ def test_trailers_alone() -> None:
     client.connection.open_stream(factory.REQUEST, end_stream=True)
     exchange(client, server)
     answer = [*factory.RESPONSE, *factory.TRAILERS]
-    server.connection.send_headers(server.machine.streams[1], answer, end_stream=True)
+    server.connection.outbound.send_headers(server.machine.streams[1], answer, end_stream=True)
     seen, _ = exchange(client, server)
     assert of(ResponseReceived, seen)[0].headers == answer
     assert of(StreamEnded, seen)
@@ -126,8 +128,8 @@ def test_an_informational_response_comes_before_the_other() -> None:
     client.connection.open_stream(factory.REQUEST)
     exchange(client, server)
     stream = server.machine.streams[1]
-    server.connection.send_headers(stream, [(":status", "103")])
-    server.connection.send_headers(stream, factory.RESPONSE)
+    server.connection.outbound.send_headers(stream, [(":status", "103")])
+    server.connection.outbound.send_headers(stream, factory.RESPONSE)
     seen, _ = exchange(client, server)
     assert [event.headers for event in of(ResponseReceived, seen)] == [factory.RESPONSE]
 
@@ -148,7 +150,7 @@ def test_orders_on_a_closed_stream() -> None:
     client.connection.reset_stream(stream, ErrorCodes.CANCEL)
     assert factory.resets(client.output()) == [(1, ErrorCodes.CANCEL)]
     with pytest.raises(StreamClosedError):
-        client.connection.send_headers(stream, factory.TRAILERS, end_stream=True)
+        client.connection.outbound.send_headers(stream, factory.TRAILERS, end_stream=True)
     with pytest.raises(ValueError, match="illegal"):
         client.connection.open_stream([*factory.REQUEST, ("Bad", "name")])
     assert client.machine.highest_outbound_stream_id == 1
@@ -170,12 +172,13 @@ def test_fifty_streams_at_random_deliver_every_byte_in_order() -> None:
     unread = dict.fromkeys(queues, 0)
     wire = b""
     for step in range(6000):
+        server.now = step / 1000
         stream_id = choose.choice([*queues])
         if step < 3000:
             content = choose.randbytes(choose.choice([1, 10, 1000, 5000]))
             sent[stream_id] += content
-            client.connection.queue(queues[stream_id], [content], len(content))
-        client.connection.pull(choose.choice([1, 20_000]))
+            client.connection.outbound.enqueue(queues[stream_id], [content], len(content))
+        client.connection.outbound.pull(choose.choice([1, 20_000]))
         wire += b"".join(client.connection.data_to_send())
         piece = choose.choice([1, 100, 10_000, 1 << 20])
         for event in of(DataReceived, server.receive(wire[:piece])):
@@ -183,37 +186,37 @@ def test_fifty_streams_at_random_deliver_every_byte_in_order() -> None:
             unread[event.stream_id] += len(event.data)
         wire = wire[piece:]
         stream_id = choose.choice([*queues])
-        server.connection.consumed(server.machine.streams[stream_id], unread[stream_id], step / 1000)
+        server.connection.consumed(server.machine.streams[stream_id], unread[stream_id])
         unread[stream_id] = 0
         for event in of(WindowOpened, client.receive(server.output())):
-            client.connection.window_opened(queues[event.stream_id])
+            client.connection.outbound.window_opened(queues[event.stream_id])
     while any(queue.size for queue in queues.values()) or wire:
         wire += client.output()
         for event in of(DataReceived, server.receive(wire)):
             received[event.stream_id] += bytes(event.data)
-            server.connection.consumed(server.machine.streams[event.stream_id], len(event.data), 99.0)
+            server.connection.consumed(server.machine.streams[event.stream_id], len(event.data))
         wire = b""
         for stream_id, size in unread.items():
-            server.connection.consumed(server.machine.streams[stream_id], size, 99.0)
+            server.connection.consumed(server.machine.streams[stream_id], size)
         unread = dict.fromkeys(queues, 0)
         for event in of(WindowOpened, client.receive(server.output())):
-            client.connection.window_opened(queues[event.stream_id])
+            client.connection.outbound.window_opened(queues[event.stream_id])
     assert received == sent
 
 
 def test_a_stream_that_is_not_read_stops_only_itself() -> None:
     client, server = pair(stream_window=64 * KIB, stream_window_ceiling=0, connection_window=256 * KIB)
     silent, busy = (SendQueue(client.connection.open_stream(factory.REQUEST)) for _ in range(2))
-    client.connection.queue(silent, [bytes(1 << 20)], 1 << 20)
-    client.connection.queue(busy, [bytes(4 << 20)], 4 << 20)
+    client.connection.outbound.enqueue(silent, [bytes(1 << 20)], 1 << 20)
+    client.connection.outbound.enqueue(busy, [bytes(4 << 20)], 4 << 20)
     arrived = dict.fromkeys((1, 3), 0)
     for _ in range(200):
         for event in of(DataReceived, server.receive(client.output())):
             arrived[event.stream_id] += len(event.data)
             if event.stream_id == 3:
-                server.connection.consumed(server.machine.streams[3], len(event.data), 0.0)
+                server.connection.consumed(server.machine.streams[3], len(event.data))
         client.receive(server.output())
-        client.connection.window_opened(busy)
+        client.connection.outbound.window_opened(busy)
     assert arrived == {1: 64 * KIB, 3: 4 << 20}
 
 
@@ -223,18 +226,18 @@ def test_the_peers_smaller_initial_window_holds_for_open_streams() -> None:
     stream = client.connection.open_stream(factory.REQUEST)
     queue = SendQueue(stream)
     before = stream.outbound_flow_control_window
-    client.connection.queue(queue, [bytes(before)], before)
+    client.connection.outbound.enqueue(queue, [bytes(before)], before)
     client.output()
     assert stream.outbound_flow_control_window == 0
     client.receive(factory.settings({frames.SETTINGS: 1000}))
     assert stream.outbound_flow_control_window == 1000 - before
-    client.connection.queue(queue, [b"x" * 50], 50)
+    client.connection.outbound.enqueue(queue, [b"x" * 50], 50)
     client.receive(factory.window_update(1, before - 1000))
-    client.connection.window_opened(queue)
+    client.connection.outbound.window_opened(queue)
     assert not of(DataReceived, server.receive(b""))
     assert stream.outbound_flow_control_window == 0
     client.receive(factory.window_update(1, 20))
-    client.connection.window_opened(queue)
+    client.connection.outbound.window_opened(queue)
     client.output()
     assert queue.size == 30
 
@@ -244,14 +247,14 @@ def test_what_is_short_goes_at_once_but_never_before_what_waits() -> None:
     connection = client.connection
     first, second = (SendQueue(connection.open_stream(factory.REQUEST)) for _ in range(2))
     window, shared = first.machine.outbound_flow_control_window, client.machine.outbound_flow_control_window
-    assert connection.send_short(first, [b"ab", memoryview(b"cd")], 4)
+    assert connection.outbound.send_short(first, [b"ab", memoryview(b"cd")], 4)
     assert first.machine.outbound_flow_control_window == window - 4
     assert client.machine.outbound_flow_control_window == shared - 4
-    assert not connection.send_short(first, [bytes(4 * KIB)], 4 * KIB)
-    connection.queue(first, [b"ef"], 2)
-    assert not connection.send_short(first, [b"gh"], 2), "its own stream has something queued"
-    assert not connection.send_short(second, [b"gh"], 2), "it is another stream's turn"
-    connection.queue(first, [b"gh"], 2)
+    assert not connection.outbound.send_short(first, [bytes(4 * KIB)], 4 * KIB)
+    connection.outbound.enqueue(first, [b"ef"], 2)
+    assert not connection.outbound.send_short(first, [b"gh"], 2), "its own stream has something queued"
+    assert not connection.outbound.send_short(second, [b"gh"], 2), "it is another stream's turn"
+    connection.outbound.enqueue(first, [b"gh"], 2)
     pieces = of(DataReceived, exchange(client, server)[1])
     assert b"".join(piece.data for piece in pieces) == b"abcdefgh"
 
@@ -262,9 +265,9 @@ def test_what_is_short_waits_for_its_window(which: str) -> None:
     queue = SendQueue(client.connection.open_stream(factory.REQUEST))
     owner = queue.machine if which == "stream" else client.machine
     owner.outbound_flow_control_window = 3
-    assert not client.connection.send_short(queue, [b"four"], 4)
+    assert not client.connection.outbound.send_short(queue, [b"four"], 4)
     assert owner.outbound_flow_control_window == 3
-    assert client.connection.send_short(queue, [b"all"], 3)
+    assert client.connection.outbound.send_short(queue, [b"all"], 3)
     assert owner.outbound_flow_control_window == 0
 
 
@@ -272,7 +275,7 @@ def test_an_end_needs_no_window() -> None:
     client, server = pair()
     stream = client.connection.open_stream(factory.REQUEST)
     client.receive(factory.settings({frames.SETTINGS: 0}))
-    client.connection.end(SendQueue(stream))
+    client.connection.outbound.end(SendQueue(stream))
     _, seen = exchange(client, server)
     assert of(StreamEnded, seen)
 
@@ -280,7 +283,7 @@ def test_an_end_needs_no_window() -> None:
 def test_frames_fit_the_peers_limit() -> None:
     client, server = pair(max_frame_size=16384)
     queue = SendQueue(client.connection.open_stream(factory.REQUEST))
-    client.connection.queue(queue, [bytes(100_000)], 100_000)
+    client.connection.outbound.enqueue(queue, [bytes(100_000)], 100_000)
     sizes = [each.body_len for each in factory.parse(client.output()) if each.type == frames.DATA]
     assert max(sizes) == 16384
 
@@ -298,13 +301,13 @@ def test_without_memory_credit_waits_for_the_readers() -> None:
     end = End(client=False, budget=budget, connection_window=100_000, stream_window=100_000)
     end.receive(frames.PREFACE + factory.settings() + factory.headers(1))
     end.output()
-    budget.held = 2000
+    budget.used = 2000
     end.receive(b"".join(factory.data(1, bytes(10_000)) for _ in range(6)))
     assert factory.increments(end.output(), 0) == 0
-    end.connection.return_credit(0.0)
+    end.connection.return_credit()
     assert factory.increments(end.output(), 0) == 0
-    budget.held = 0
-    end.connection.return_credit(0.0)
+    budget.used = 0
+    end.connection.return_credit()
     assert factory.increments(end.output(), 0) == 60_000
 
 
@@ -313,15 +316,15 @@ def test_without_memory_a_reader_gets_no_wider_window() -> None:
     budget = server.connection.budget = Budget(1000)
     stream = client.connection.open_stream(factory.REQUEST)
     exchange(client, server)
-    budget.held = 600
+    budget.used = 600
     server.connection.widen(server.machine.streams[1])
     exchange(client, server)
     assert stream.outbound_flow_control_window == 64 * KIB
-    budget.held = 0
+    budget.used = 0
     server.connection.widen(server.machine.streams[1])
     exchange(client, server)
     assert stream.outbound_flow_control_window == 64 * KIB  # it waits for company
-    server.connection.send_headers(server.machine.streams[1], factory.RESPONSE)
+    server.connection.outbound.send_headers(server.machine.streams[1], factory.RESPONSE)
     exchange(client, server)
     assert stream.outbound_flow_control_window == 1024 * KIB
 
@@ -348,12 +351,12 @@ def test_late_headers_on_a_stream_that_we_have_reset_keep_the_table_in_step() ->
     exchange(client, server)
     client.connection.reset_stream(client.machine.streams[1], ErrorCodes.CANCEL)
     answer = [*factory.RESPONSE, ("x-new", "entry")]
-    server.connection.send_headers(server.machine.streams[1], answer)
+    server.connection.outbound.send_headers(server.machine.streams[1], answer)
     assert client.receive(server.output()) == []
     server.receive(client.output())
     client.connection.open_stream(factory.REQUEST)
     exchange(client, server)
-    server.connection.send_headers(server.machine.streams[3], answer)
+    server.connection.outbound.send_headers(server.machine.streams[3], answer)
     assert of(ResponseReceived, client.receive(server.output()))[0].headers == answer
 
 
@@ -393,12 +396,12 @@ def test_after_a_goaway_live_streams_go_on_and_unseen_ones_are_refused() -> None
     for content in (b"one", b"two"):
         server_queue = server.queue(3)
         if content == b"one":
-            server.connection.send_headers(server_queue.machine, factory.RESPONSE)
-        server.connection.queue(server_queue, [content], 3)
+            server.connection.outbound.send_headers(server_queue.machine, factory.RESPONSE)
+        server.connection.outbound.enqueue(server_queue, [content], 3)
         seen, _ = exchange(client, server)
         assert [event.data for event in of(DataReceived, seen)] == [content]
     queue = client.queue(1)
-    client.connection.queue(queue, [b"up"], 2)
+    client.connection.outbound.enqueue(queue, [b"up"], 2)
     _, seen = exchange(client, server)
     assert [event.data for event in of(DataReceived, seen)] == [b"up"]
 
@@ -596,7 +599,7 @@ def test_resets_of_calls_that_were_answered_are_free() -> None:
     end = server()
     for stream_id in range(1, 10_000, 2):
         end.receive(factory.headers(stream_id))
-        end.connection.send_headers(end.machine.streams[stream_id], factory.RESPONSE)
+        end.connection.outbound.send_headers(end.machine.streams[stream_id], factory.RESPONSE)
         end.receive(factory.rst_stream(stream_id))
     assert not end.connection.failed
 
@@ -641,7 +644,7 @@ def test_a_ping_per_round_trip_while_data_flows_is_no_flood() -> None:
     end.receive(factory.headers(1))
     for _ in range(5000):
         end.receive(factory.data(1, b"x") + factory.frame(frames.PING, 0, 0, bytes(8)))
-        end.connection.consumed(end.machine.streams[1], 1, 0.0)
+        end.connection.consumed(end.machine.streams[1], 1)
     assert not end.connection.failed
 
 
@@ -669,7 +672,7 @@ def test_a_probe_is_a_ping_only_after_data() -> None:
     client, server = pair()
     client.connection.open_stream(factory.REQUEST)
     exchange(client, server)
-    server.connection.send_headers(server.machine.streams[1], factory.RESPONSE)
+    server.connection.outbound.send_headers(server.machine.streams[1], factory.RESPONSE)
     kinds = []
     for step in range(4):
         client.connection.probe(step.to_bytes(8, "big"))
@@ -681,7 +684,7 @@ def test_a_probe_is_a_ping_only_after_data() -> None:
         answers += [event.token for event in of(ProbeAnswered, seen)]
         assert answers == [step.to_bytes(8, "big")]
         if step == 1:
-            server.connection.queue(server.queue(1), [b"data"], 4)
+            server.connection.outbound.enqueue(server.queue(1), [b"data"], 4)
             exchange(client, server)
     assert kinds == [frames.PING, frames.SETTINGS, frames.PING, frames.SETTINGS]
 
@@ -707,17 +710,17 @@ def test_settings_say_what_we_take() -> None:
 
 def test_an_upgraded_connection_begins_with_stream_one() -> None:
     end = End.__new__(End)
-    end.connection = Connection(ConnectionConfig(), Budget(1 << 30), client=False)
-    end.machine, end.now = end.connection.machine, 0.0
+    end.connection = Connection(ConnectionConfig(), Budget(1 << 30), client=False, clock=float)
+    end.machine, end.now = end.connection._machine, 0.0
     stream = end.connection.initiate_upgrade(b"AAQAAP__")
     assert stream.outbound_flow_control_window == 65535
-    end.connection.send_headers(stream, factory.RESPONSE, end_stream=True)
+    end.connection.outbound.send_headers(stream, factory.RESPONSE, end_stream=True)
     events = end.receive(frames.PREFACE + factory.settings() + factory.headers(3))
     assert [event.stream_id for event in of(RequestReceived, events)] == [3]
 
 
 @pytest.mark.parametrize("header", [b"AAQAA", b"AAQAAP", b"AAQAAP__AA=="])
 def test_a_malformed_upgrade(header: bytes) -> None:
-    connection = Connection(ConnectionConfig(), Budget(1 << 30), client=False)
+    connection = Connection(ConnectionConfig(), Budget(1 << 30), client=False, clock=float)
     with pytest.raises(ProtocolError):
         connection.initiate_upgrade(header)

@@ -5,42 +5,42 @@ from pog.http2.keepalive import Keepalive, Verdict
 
 def test_silence_is_probed_and_an_unanswered_probe_is_the_end() -> None:
     watch = Keepalive(30.0, 15.0, now=100.0)
-    assert watch.look(129.9, in_use=True) is Verdict.FINE
-    assert watch.next_look(120.0) == 10.0
-    assert watch.look(130.0, in_use=True) is Verdict.PROBE
+    assert watch.check(129.9, in_use=True) is Verdict.FINE
+    assert watch.next_check(120.0) == 10.0
+    assert watch.check(130.0, in_use=True) is Verdict.PROBE
     watch.probed(130.0)
-    assert watch.next_look(130.0) == 15.0
-    assert watch.look(144.9, in_use=True) is Verdict.FINE
-    assert watch.look(145.0, in_use=True) is Verdict.DEAD
+    assert watch.next_check(130.0) == 15.0
+    assert watch.check(144.9, in_use=True) is Verdict.FINE
+    assert watch.check(145.0, in_use=True) is Verdict.DEAD
 
 
 def test_anything_received_is_a_sign_of_life() -> None:
     watch = Keepalive(30.0, 15.0, now=0.0)
     watch.probed(30.0)
-    watch.received(40.0)
-    assert watch.look(50.0, in_use=True) is Verdict.FINE
-    assert watch.look(55.0, in_use=True) is Verdict.DEAD
+    watch.received_at = 40.0
+    assert watch.check(50.0, in_use=True) is Verdict.FINE
+    assert watch.check(55.0, in_use=True) is Verdict.DEAD
     watch.answered(54.0)
-    assert watch.look(55.0, in_use=True) is Verdict.FINE
+    assert watch.check(55.0, in_use=True) is Verdict.FINE
 
 
 def test_a_connection_without_streams_is_left_alone() -> None:
     watch = Keepalive(30.0, 15.0, now=0.0)
-    assert watch.look(1000.0, in_use=False) is Verdict.FINE
+    assert watch.check(1000.0, in_use=False) is Verdict.FINE
     assert watch.silent(1000.0)
 
 
 def test_a_connection_that_talks_is_not_probed() -> None:
     watch = Keepalive(30.0, 15.0, now=0.0)
     for now in range(0, 1000, 20):
-        watch.received(float(now))
-        assert watch.look(now + 19.0, in_use=True) is Verdict.FINE
+        watch.received_at = float(now)
+        assert watch.check(now + 19.0, in_use=True) is Verdict.FINE
 
 
 def test_it_can_be_switched_off() -> None:
     watch = Keepalive(0.0, 15.0, now=0.0)
     assert not watch.silent(1e9)
-    assert watch.look(1e9, in_use=True) is Verdict.FINE
+    assert watch.check(1e9, in_use=True) is Verdict.FINE
 
 
 def test_the_shortest_round_trip_of_late_counts() -> None:

@@ -108,7 +108,7 @@ class Ours:
     """Our connection. Its budget is exhausted from the start, so no credit goes back by itself, as with h2."""
 
     def __init__(self, *, client: bool) -> None:
-        self.connection = Connection(CONFIG, Budget(0), client=client)
+        self.connection = Connection(CONFIG, Budget(0), client=client, clock=float)
         self.connection.initiate()
         self.output = b""
         self.error: int | None = None
@@ -127,15 +127,15 @@ class Ours:
         self.connection.open_stream(factory.REQUEST)
 
     def act(self, action: str, stream_id: int) -> None:
-        stream = self.connection.machine.streams.get(stream_id)
+        stream = self.connection._machine.streams.get(stream_id)
         if stream is None:
             return
         try:
             match action:
                 case "respond":
-                    self.connection.send_headers(stream, factory.RESPONSE)
+                    self.connection.outbound.send_headers(stream, factory.RESPONSE)
                 case "end":
-                    self.connection.end(SendQueue(stream))
+                    self.connection.outbound.end(SendQueue(stream))
                 case "reset":
                     self.connection.reset_stream(stream, 8)
         except ProtocolError:
@@ -143,7 +143,7 @@ class Ours:
 
     def windows(self) -> dict[int, tuple[int, int]]:
         self.output += b"".join(self.connection.data_to_send())
-        machine = self.connection.machine
+        machine = self.connection._machine
         given = factory.increments(self.output, 0)
         found = {0: (machine.window.current_window_size - given, machine.outbound_flow_control_window)}
         for stream_id, stream in machine.streams.items():

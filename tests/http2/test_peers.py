@@ -280,5 +280,5 @@ async def test_grpclib_on_both_sides() -> None:
                 await call.send_message(Packet(connect_request=ConnectRequest(host_port="refuse")), end=True)
                 await call.recv_message()
         assert caught.value.status is Status.PERMISSION_DENIED
-        assert session.messages_sent == 3
+        assert session._endpoint.messages_sent == 3
         session.abort("the test is over")

@@ -1,4 +1,4 @@
-"""Content that waits: its order whatever the pieces, and what it costs."""
+"""Content that waits: its order whatever the pieces, what it costs, and what is credited for it."""
 
 from __future__ import annotations
 
@@ -13,42 +13,56 @@ CONTENT = st.lists(st.binary(min_size=1, max_size=9) | st.integers(1, 40_000).ma
 
 
 @given(CONTENT, st.data())
-def test_bytes_come_out_in_order_however_they_are_taken(pieces: list[bytes], data: st.DataObject) -> None:
-    held, inside, given_out = ReceiveBuffer(), 0, b""
+def test_bytes_come_out_in_order_and_are_credited_once(pieces: list[bytes], data: st.DataObject) -> None:
+    buffer, taken, credited = ReceiveBuffer(), b"", 0
     for piece in pieces:
-        held.add(memoryview(piece))
-        inside += len(piece)
-        if inside and data.draw(st.booleans()):
-            size = data.draw(st.integers(1, inside))
-            given_out += held.take(size)
-            inside -= size
-    if inside and data.draw(st.booleans()):
-        piece = bytes(held.take_piece())
-        held.add_first(piece)
-    while inside:
-        piece = bytes(held.take_piece())
-        given_out += piece
-        inside -= len(piece)
-    assert given_out == b"".join(pieces)
+        buffer.add(memoryview(piece))
+        if data.draw(st.booleans()):
+            credited += buffer.credit_ahead(data.draw(st.integers(0, 50_000)))
+        if buffer.size and data.draw(st.booleans()):
+            some, credit = buffer.take(data.draw(st.integers(1, buffer.size)))
+            taken, credited = taken + some, credited + credit
+        assert 0 <= buffer.credited <= buffer.size
+    if buffer.size and data.draw(st.booleans()):
+        first, credit = buffer.take_piece()
+        credited += credit
+        buffer.put_back(first)
+    while buffer.size:
+        chunk, credit = buffer.take_piece()
+        taken, credited = taken + bytes(chunk), credited + credit
+    assert taken == b"".join(pieces)
+    assert credited == len(taken)
+
+
+@given(CONTENT, st.integers(0, 50_000))
+def test_what_is_dropped_is_credited_once(pieces: list[bytes], wanted: int) -> None:
+    buffer = ReceiveBuffer()
+    for piece in pieces:
+        buffer.add(piece)
+    ahead = buffer.credit_ahead(wanted)
+    assert buffer.credit_ahead(wanted) == 0
+    size, credit = buffer.clear()
+    assert size == ahead + credit == sum(map(len, pieces))
+    assert buffer.clear() == (0, 0)
 
 
 def test_a_byte_at_a_time_costs_little_more_than_the_bytes() -> None:
     size = 200_000
-    held = ReceiveBuffer()
+    buffer = ReceiveBuffer()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for _ in range(size):
-        held.add(b"x")
+        buffer.add(b"x")
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert after - before < 2 * size
-    assert held.take(size) == b"x" * size
+    assert buffer.take(size) == (b"x" * size, size)
 
 
 def test_a_piece_that_was_begun_takes_nothing_in() -> None:
-    held = ReceiveBuffer()
-    held.add(b"ab")
-    assert held.take(1) == b"a"
-    held.add(b"c")
-    held.add(b"d")
-    assert [bytes(held.take_piece()) for _ in range(2)] == [b"b", b"cd"]
+    buffer = ReceiveBuffer()
+    buffer.add(b"ab")
+    assert buffer.take(1) == (b"a", 1)
+    buffer.add(b"c")
+    buffer.add(b"d")
+    assert [bytes(buffer.take_piece()[0]) for _ in range(2)] == [b"b", b"cd"]

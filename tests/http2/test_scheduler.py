@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pog.http2.scheduler import Scheduler, SendQueue
 
 if TYPE_CHECKING:
-    from pog.http2.machine import MachineStream
+    from pog.http2.machine_stream import MachineStream
 
 
 def queue(name: str, size: int = 1) -> SendQueue:
@@ -65,17 +65,17 @@ def test_waking_twice_is_waking_once() -> None:
     a = queue("a")
     scheduler.wake(a)
     scheduler.wake(a)
-    assert len(scheduler) == 1
+    assert scheduler.waiting == 1
     assert scheduler.next() is a
     assert scheduler.next() is None
 
 
-def test_a_dropped_stream_has_no_turn() -> None:
+def test_a_stream_that_is_gone_has_no_turn() -> None:
     scheduler = Scheduler()
     a, b = queue("a"), queue("b")
     scheduler.wake(a)
     scheduler.wake(b)
-    scheduler.drop(a)
+    a.close()
     assert scheduler.next() is b
     assert scheduler.next() is None
     assert a.size == 0

@@ -58,7 +58,7 @@ async def test_a_new_stream_does_not_wait_behind_a_download_that_the_network_can
         put(bulk_request, bytes(64 * KIB))
     put(quick_request, b"now")
     assert sessions.down.get_write_buffer_size() <= limit + 130 * KIB
-    assert sessions.server.streams[1].queue.size >= 128 * KIB
+    assert sessions.server.streams.open[1].queue.size >= 128 * KIB
     sessions.down.unblock()
     # What the transport had goes first, then the keystroke, then the rest of the download.
     await until(lambda: taker.data == b"now")
@@ -88,7 +88,7 @@ async def test_one_reset_one_silent_reader_and_the_others_go_on() -> None:
         put(stream, bytes(300 * KIB))
     calls[1][0].reset_nowait()
     await until(lambda: all(len(taker.data) == 300 * KIB for taker in takers[2:]))
-    assert calls[0][1].held <= 64 * KIB
+    assert calls[0][1].buffered <= 64 * KIB
     new, new_request = await sessions.call(REQUEST)
     await answer(new_request)
     assert await new.recv_trailers() == TRAILERS
@@ -102,10 +102,10 @@ async def test_output_of_one_piece_of_input_is_written_at_once() -> None:
 
     def answer_all(stream: Stream) -> None:
         for request in sessions.requests:
-            sessions.server.send_headers(request, RESPONSE, end_stream=False)
+            request.send_headers_now(RESPONSE, end_stream=False)
             put(request, b"data")
 
-    sessions.server._on_request = answer_all
+    sessions.server.streams._on_request = answer_all
     before = sessions.down.written
     sessions.client.open_stream(REQUEST)
     await until(lambda: sessions.down.written > before)
@@ -244,7 +244,7 @@ async def test_a_stream_after_the_last_goaway_is_refused() -> None:
     await sessions.call(REQUEST)
     sessions.server.drain()
     await settle()
-    sessions.client.draining = False
+    sessions.client._drain.begun = False
     stream = sessions.client.open_stream(REQUEST)
     await until(lambda: stream.error is not None)
     assert isinstance(stream.error, TunnelReset)
@@ -319,33 +319,40 @@ async def test_a_goaway_with_an_error_does_not_end_what_goes_on() -> None:
 
 
 async def test_silence_ends_a_connection_that_is_in_use() -> None:
-    sessions = Sessions(client=SessionConfig(keepalive=0.05, keepalive_timeout=0.05))
+    sessions = Sessions(client=SessionConfig(keepalive=30, keepalive_timeout=15))
     stream, _ = await sessions.call(REQUEST)
     taker = Taker(stream)
+    await settle()
     sessions.down.block()
-    reason = await sessions.client.closed
-    assert "no answer to a probe" in reason
+    await sessions.pass_time(31)
+    await sessions.pass_time(14)
+    assert taker.error is None
+    await sessions.pass_time(2)
+    assert sessions.client.closed.result() == "no answer to a probe within 15 s"
     assert taker.error is not None
 
 
 async def test_probes_keep_a_silent_connection() -> None:
-    sessions = Sessions(client=SessionConfig(keepalive=0.02, keepalive_timeout=0.02))
+    sessions = Sessions(client=SessionConfig(keepalive=30, keepalive_timeout=15))
     stream, request = await sessions.call(REQUEST)
-    seen = sessions.down.written
-    await until(lambda: sessions.down.written >= seen + 5)
-    assert not sessions.client.closed.done()
+    await settle()
+    for _ in range(5):
+        seen = sessions.down.written
+        await sessions.pass_time(31)
+        assert sessions.down.written > seen
     assert sessions.client.rtt is not None
     await answer(request)
-    await stream.recv_trailers()
+    assert await stream.recv_trailers() == TRAILERS
 
 
 async def test_a_stream_that_is_opened_after_a_silence_is_probed_at_once() -> None:
-    sessions = Sessions(client=SessionConfig(keepalive=0.02, keepalive_timeout=0.02))
+    sessions = Sessions(client=SessionConfig(keepalive=30, keepalive_timeout=15))
     await settle()
-    await asyncio.sleep(0.03)
+    await sessions.pass_time(31)
     sessions.down.block()
     sessions.client.open_stream(REQUEST)
-    assert "no answer" in await sessions.client.closed
+    await sessions.pass_time(16)
+    assert "no answer" in sessions.client.closed.result()
 
 
 @pytest.mark.parametrize("said", [b"", frames.PREFACE[:-6], frames.PREFACE])
@@ -383,44 +390,53 @@ async def test_a_malformed_answer_ends_its_stream_with_a_reason_and_no_other() -
     session.abort("done")
 
 
-async def test_a_server_ends_a_connection_without_streams_and_keeps_one_in_use(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("pog.http2.liveness._LOOK_EVERY", 0.05)
-    idle = SessionConfig(idle=0.02, keepalive=0.02)
-    used, unused = Sessions(server=idle), Sessions(server=idle)
-    stream, request = await used.call(REQUEST)
-    assert await unused.client.closed == "drained"
-    assert not used.client.draining
+async def test_a_server_ends_a_connection_without_streams_and_keeps_one_in_use() -> None:
+    sessions = Sessions(server=SessionConfig(idle=900, keepalive=0))
+    stream, request = await sessions.call(REQUEST)
+    await sessions.pass_time(2000)
+    assert not sessions.client.draining
     await answer(request)
     await stream.recv_trailers()
-    assert await used.client.closed == "drained"
+    await sessions.pass_time(10)
+    await sessions.pass_time(880)
+    assert not sessions.client.draining
+    await sessions.pass_time(30)
+    assert await sessions.client.closed == "drained"
+
+
+SMALL = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB, keepalive=0)
 
 
 async def test_a_rest_that_nobody_takes_is_given_up() -> None:
-    client = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
-    server = SessionConfig(linger=0.0, keepalive=0.02)
-    sessions = Sessions(client=client, server=server)
+    sessions = Sessions(client=SMALL, server=SessionConfig(linger=60, keepalive=0))
     stream, request = await sessions.call(REQUEST)
     taker = Taker(stream, stop_after=1)
     await request.send_headers(RESPONSE)
     put(request, bytes(300 * KIB))
     await request.send_headers(TRAILERS, end_stream=True)
-    await until(lambda: request.error is not None)
-    await until(lambda: taker.error is not None)
-    assert not sessions.server.streams
+    await settle()
+    await sessions.pass_time(1)
+    await sessions.pass_time(58)
+    assert request.error is None
+    await sessions.pass_time(3)
+    assert request.error is not None
+    assert taker.error is not None
+    assert not sessions.server.streams.open
 
 
-async def test_a_writer_does_not_wait_for_ever_for_a_peer_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pog.http2.liveness._LOOK_EVERY", 0.05)
-    client = SessionConfig(stream_window=64 * KIB, stream_window_ceiling=64 * KIB)
-    sessions = Sessions(client=client, server=SessionConfig(linger=0.0, keepalive=0.02))
+async def test_a_writer_does_not_wait_for_ever_for_a_peer_that_takes_nothing() -> None:
+    sessions = Sessions(client=SMALL, server=SessionConfig(linger=60, keepalive=0))
     stream, request = await sessions.call(REQUEST)
     await request.send_headers(RESPONSE)
-    await request.send_data(bytes(300 * KIB))
+    sending = asyncio.create_task(request.send_data(bytes(300 * KIB)), name="waits for the window")
+    await settle()
+    await sessions.pass_time(1)
+    assert not sending.done()
+    await sessions.pass_time(61)
+    await sending
     assert isinstance(request.error, TunnelReset)
-    await until(lambda: stream.error is not None)
-    assert not sessions.server.streams
+    assert stream.error is not None
+    assert not sessions.server.streams.open
 
 
 # Floods
@@ -455,18 +471,18 @@ async def test_memory_is_shared_by_all_sessions() -> None:
         return stream, request
 
     calls = [await waiting(400 * KIB, reader=True) for _ in range(2)]
-    assert sessions.budget.held == 800 * KIB
+    assert sessions.budget.used == 800 * KIB
     calls += [await waiting(400 * KIB, reader=reader) for reader in (True, False, False)]
-    assert sessions.budget.held == (800 + 3 * 64) * KIB
+    assert sessions.budget.used == (800 + 3 * 64) * KIB
     stream, request = await waiting(400 * KIB, reader=False)
     assert isinstance(stream.error, TunnelReset)
     assert stream.error.code == ErrorCodes.ENHANCE_YOUR_CALM
-    assert sessions.budget.held == (800 + 3 * 64) * KIB
+    assert sessions.budget.used == (800 + 3 * 64) * KIB
     for _, each in calls:
         each.release()
-    assert sessions.budget.held == 0
+    assert sessions.budget.used == 0
     stream, request = await waiting(400 * KIB, reader=True)
-    assert request.held == 400 * KIB
+    assert request.buffered == 400 * KIB
 
 
 async def test_windows_given_before_memory_was_short_do_not_fill_it() -> None:
@@ -479,7 +495,7 @@ async def test_windows_given_before_memory_was_short_do_not_fill_it() -> None:
     for stream, _ in calls:
         put(stream, bytes(900 * KIB))
     await settle(500)
-    assert sessions.budget.held <= 1250 * KIB
+    assert sessions.budget.used <= 1250 * KIB
     assert sum(stream.error is not None for stream, _ in calls) == 7
 
 
@@ -543,7 +559,7 @@ async def test_dropping_what_is_held_may_write_and_come_back_without_counting_tw
     Taker(stream), Taker(other_stream)
     await read_nothing(request)
     put(stream, bytes(400 * KIB))
-    await until(lambda: request.held == 400 * KIB)
+    await until(lambda: request.buffered == 400 * KIB)
     await other.send_headers(RESPONSE)
     await settle()
     put(other, bytes(4 * KIB))
@@ -552,9 +568,9 @@ async def test_dropping_what_is_held_may_write_and_come_back_without_counting_tw
     put(request, b"y")
     await request.send_headers(TRAILERS, end_stream=True)
     request.release()
-    assert sessions.budget.held == 0
+    assert sessions.budget.used == 0
     await settle()
-    assert sessions.budget.held == 0
+    assert sessions.budget.used == 0
 
 
 async def test_a_malformed_upgrade_leaves_nothing_behind() -> None:
@@ -562,4 +578,4 @@ async def test_a_malformed_upgrade_leaves_nothing_behind() -> None:
     session.upgrade(b"AAA", REQUEST)
     alone(session)
     assert session.closed.done()
-    assert session._watch._timer is None
+    assert session._liveness._timer is None

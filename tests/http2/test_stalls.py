@@ -33,20 +33,20 @@ async def test_a_stream_whose_reader_stops_is_seen_to_wait() -> None:
     put(stream, bytes(500 * KIB))
     stream.write_eof()
     await settle()
-    levels = sessions.client.look()
+    levels = sessions.client.snapshot()
     first = sessions.client.stats.stream_stall_seconds
     assert levels.stalled == 1
     assert levels.unsent == stream.queue.size > 0
-    assert sessions.server.look().held == request.held > 0
+    assert sessions.server.snapshot().buffered == request.buffered > 0
     assert sessions.client.stats.stream_stalls >= 1
-    sessions.client.look()
+    sessions.client.snapshot()
     assert sessions.client.stats.stream_stall_seconds > first > 0
     taker.go_on()
     await until(lambda: "ended" in taker.calls)
-    levels = sessions.client.look()
+    levels = sessions.client.snapshot()
     assert (levels.stalled, levels.unsent) == (0, 0)
     after = sessions.client.stats.stream_stall_seconds
-    sessions.client.look()
+    sessions.client.snapshot()
     assert sessions.client.stats.stream_stall_seconds == after
 
 
@@ -57,13 +57,13 @@ async def test_a_stream_that_breaks_waits_no_more() -> None:
         Taker(request, stop_after=1)
         put(stream, bytes(500 * KIB))
         await settle()
-        assert sessions.client.look().stalled == 1
+        assert sessions.client.snapshot().stalled == 1
         if lose == "reset":
             request.reset_nowait()
         else:
             sessions.server.abort("gone")
         await until(lambda: stream.error is not None)  # noqa: B023  # awaited in the same turn
-        assert sessions.client.look().stalled == 0
+        assert sessions.client.snapshot().stalled == 0
 
 
 async def test_the_window_of_the_whole_connection_is_waited_for_too() -> None:
@@ -73,7 +73,7 @@ async def test_the_window_of_the_whole_connection_is_waited_for_too() -> None:
     put(stream, bytes(500 * KIB))
     stream.write_eof()
     await until(lambda: "ended" in taker.calls)
-    sessions.client.look()
+    sessions.client.snapshot()
     stats = sessions.client.stats
     assert stats.connection_stalls > 1
     assert stats.connection_stall_seconds > 0

@@ -49,7 +49,7 @@ async def test_a_call_with_coroutines() -> None:
     assert not stream.closable
     assert not request.closable
     assert sessions.client.active == sessions.server.active == 0
-    assert sessions.budget.held == 0
+    assert sessions.budget.used == 0
 
 
 async def test_a_message_may_be_larger_than_the_window() -> None:
@@ -59,7 +59,7 @@ async def test_a_message_may_be_larger_than_the_window() -> None:
     sending = asyncio.create_task(stream.send_data(message))
     assert await request.recv_data(len(message)) == message
     await sending
-    assert sessions.budget.held == 0
+    assert sessions.budget.used == 0
 
 
 async def test_a_message_over_four_megabytes_is_refused_by_status() -> None:
@@ -238,24 +238,24 @@ async def test_a_reader_that_stops_holds_one_window_and_loses_nothing() -> None:
     put(stream, content)
     stream.write_eof()
     await settle()
-    assert request.held <= 64 * KIB
-    assert sessions.budget.held == request.held
+    assert request.buffered <= 64 * KIB
+    assert sessions.budget.used == request.buffered
     assert taker.calls == []
     taker.go_on()
     await until(lambda: "ended" in taker.calls)
     assert taker.data == content
-    assert sessions.budget.held == 0
+    assert sessions.budget.used == 0
 
 
 async def test_a_stream_gets_its_window_with_its_reader() -> None:
     stream, request = await Sessions().call(REQUEST)
     put(stream, bytes(3000 * KIB))
     await settle()
-    assert request.held == 64 * KIB
+    assert request.buffered == 64 * KIB
     taker = Taker(request, stop_after=1)
-    await until(lambda: request.held > 900 * KIB)
+    await until(lambda: request.buffered > 900 * KIB)
     await settle()
-    assert request.held <= 1024 * KIB
+    assert request.buffered <= 1024 * KIB
     taker.go_on()
     await until(lambda: len(taker.data) == 3000 * KIB)
 
@@ -315,8 +315,8 @@ async def test_a_reset_is_told_at_once_and_frees_what_was_held(paused: bool) -> 
     assert isinstance(taker.error, TunnelReset)
     assert taker.error.code == ErrorCodes.INTERNAL_ERROR
     assert taker.calls == ["lost"]
-    assert sessions.budget.held == 0
-    assert not sessions.server.streams
+    assert sessions.budget.used == 0
+    assert not sessions.server.streams.open
 
 
 async def test_attaching_to_a_broken_stream_tells_so() -> None:
@@ -341,7 +341,7 @@ async def test_a_server_that_is_done_first_ends_the_call_and_takes_no_more() -> 
     assert taker.error is None
     assert stream.trailers == TRAILERS
     assert stream.queue.size == 0
-    assert sessions.client.active == sessions.server.active == sessions.budget.held == 0
+    assert sessions.client.active == sessions.server.active == sessions.budget.used == 0
     assert sessions.server.stats.resets_sent == {ErrorCodes.NO_ERROR: 1}
     put(stream, b"nobody wants this")
     await settle()
@@ -353,7 +353,7 @@ async def test_content_that_nobody_will_read_is_dropped_and_credited() -> None:
     put(stream, bytes(64 * KIB))
     await settle()
     request.release()
-    assert sessions.budget.held == 0
+    assert sessions.budget.used == 0
     put(stream, bytes(1 << 20))
     await until(lambda: stream.queue.size == 0)
 
@@ -369,7 +369,7 @@ async def test_an_owner_that_fails_loses_its_stream_and_no_other(before: bool) -
     good, good_request = await sessions.call(REQUEST)
     if before:
         put(bad, b"x")
-        await until(lambda: bad_request.held == 1)
+        await until(lambda: bad_request.buffered == 1)
     clumsy, taker = Clumsy(bad_request), Taker(good_request)
     await settle()
     put(bad, b"x")
@@ -379,4 +379,4 @@ async def test_an_owner_that_fails_loses_its_stream_and_no_other(before: bool) -
     assert bad.error.code == ErrorCodes.INTERNAL_ERROR
     assert clumsy.calls == ["lost"]
     await until(lambda: taker.data == b"y")
-    assert sessions.budget.held == 0
+    assert sessions.budget.used == 0

@@ -27,7 +27,7 @@ from pog.http2.windows import Budget
 from tests.http2 import factory
 
 if TYPE_CHECKING:
-    from pog.http2.control import AnyEvent
+    from pog.http2.events import AnyEvent
 
 PROTOCOL, SIZE, FLOW = ErrorCodes.PROTOCOL_ERROR, ErrorCodes.FRAME_SIZE_ERROR, ErrorCodes.FLOW_CONTROL_ERROR
 CLOSED, CALM, COMPRESSION = ErrorCodes.STREAM_CLOSED, ErrorCodes.ENHANCE_YOUR_CALM, ErrorCodes.COMPRESSION_ERROR
@@ -61,11 +61,11 @@ class Peer:
 
     def __init__(self, *, client: bool) -> None:
         self.client = client
-        self.ours = Connection(ConnectionConfig(), Budget(1 << 30), client=not client)
+        self.ours = Connection(ConnectionConfig(), Budget(1 << 30), client=not client, clock=float)
         self.encoder = Encoder()
         self.ours.initiate()
         self.send((frames.PREFACE if client else b"") + factory.settings())
-        machine = self.ours.machine
+        machine = self.ours._machine
         for stream_id in (NEIGHBOUR, OPEN, ENDED, RESET, RESET_BY_US):
             if not client:
                 self.ours.open_stream(factory.REQUEST)
@@ -89,7 +89,7 @@ class Peer:
         return events
 
     def output(self) -> bytes:
-        self.ours.pull(1 << 30)
+        self.ours.outbound.pull(1 << 30)
         return b"".join(self.ours.data_to_send())
 
     def check_neighbours(self) -> None:
@@ -121,7 +121,7 @@ def judge(peer: Peer, data: bytes) -> Verdict:
     if not resets:
         return NOBODY
     ((stream_id, code),) = resets
-    assert stream_id not in peer.ours.machine.streams
+    assert stream_id not in peer.ours._machine.streams
     return Stream(ErrorCodes(code), stream_id)
 
 
@@ -193,7 +193,7 @@ def test_a_malformed_request_ends_its_stream(fields: factory.Headers, end_stream
 def test_an_odd_request_is_taken(fields: factory.Headers) -> None:
     peer = Peer(client=True)
     assert judge(peer, peer.headers(NEW, fields)) is NOBODY
-    assert NEW in peer.ours.machine.streams
+    assert NEW in peer.ours._machine.streams
 
 
 MALFORMED_RESPONSES = {
@@ -334,7 +334,7 @@ def test_what_a_client_does_wrong(data: bytes, verdict: Verdict) -> None:
 
 
 def test_a_reset_of_an_idle_stream_ends_a_connection_that_has_no_other() -> None:
-    connection = Connection(ConnectionConfig(), Budget(1 << 30), client=False)
+    connection = Connection(ConnectionConfig(), Budget(1 << 30), client=False, clock=float)
     events = connection.receive_data(frames.PREFACE + factory.settings() + factory.rst_stream(1), 0.0)
     assert isinstance(events[-1], ConnectionFailed)
     assert events[-1].error_code == PROTOCOL

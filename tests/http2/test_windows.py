@@ -26,14 +26,14 @@ def test_credit_goes_back_in_quarters() -> None:
     assert window.returned(249, 0.0, RTT) == 0
     assert window.returned(1, 0.0, RTT) == 250
     assert window.current_window_size == SIZE - 400 + 250
-    assert window.held == 150
+    assert window.unconsumed == 150
 
 
 def test_what_is_held_is_not_announced() -> None:
     window = ReceiveWindow(SIZE)
     window.window_consumed(SIZE)
     assert window.returned(SIZE // 2, 0.0, RTT) == SIZE // 2
-    assert window.current_window_size + window.held == SIZE
+    assert window.current_window_size + window.unconsumed == SIZE
 
 
 def test_more_than_the_window_is_an_error_and_nothing_is_counted() -> None:
@@ -71,7 +71,7 @@ def test_a_window_used_up_within_two_round_trips_doubles_up_to_its_ceiling() -> 
         use(window, window.max_window_size, now)
         sizes.append(window.max_window_size)
     assert sizes == [2 * SIZE, 4 * SIZE, 5 * SIZE, 5 * SIZE]
-    assert window.current_window_size + window.held <= 5 * SIZE
+    assert window.current_window_size + window.unconsumed <= 5 * SIZE
 
 
 @pytest.mark.parametrize(("rtt", "grows"), [(0.05, True), (0.001, False)])
@@ -80,7 +80,7 @@ def test_far_away_a_window_grows_though_lost_segments_make_it_wait(rtt: float, g
     window = ReceiveWindow(SIZE, ceiling=4 * SIZE)
     for step in range(1, 20):
         window.window_consumed(window.current_window_size)
-        window.returned(window.held, step * 3 * rtt, rtt)
+        window.returned(window.unconsumed, step * 3 * rtt, rtt)
     assert window.max_window_size == (4 * SIZE if grows else SIZE)
 
 
@@ -108,7 +108,7 @@ def test_an_idle_window_shrinks_to_its_first_size() -> None:
     use(window, 4 * SIZE, 100.0)
     assert window.max_window_size == SIZE
     use(window, window.current_window_size, 100.1)
-    assert window.current_window_size + window.held <= 2 * SIZE
+    assert window.current_window_size + window.unconsumed <= 2 * SIZE
 
 
 @pytest.mark.parametrize(("shared", "rtt", "size"), [(True, 0.001, 128), (False, 0.001, 1024), (True, 0.05, 1024)])
@@ -125,7 +125,7 @@ def test_a_window_that_feeds_a_queue_before_others_on_a_near_network_shrinks(
 def test_what_the_budget_allows() -> None:
     budget = Budget(1000)
     said = []
-    for budget.held in (0, 500, 1000, 1250):
+    for budget.used in (0, 500, 1000, 1250):
         said.append((budget.may_grow, budget.exhausted, budget.refuses(reader=False), budget.refuses(reader=True)))
     assert said == [
         (True, False, False, False),

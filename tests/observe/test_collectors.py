@@ -27,7 +27,7 @@ class FakeSession:
         self.rtt: float | None = None
         self.levels = Levels(0, 0, 0)
 
-    def look(self) -> Levels:
+    def snapshot(self) -> Levels:
         return self.levels
 
 

@@ -109,9 +109,9 @@ async def test_bytes_go_both_ways_and_each_direction_ends_by_itself() -> None:
     await until(lambda: made.user.calls == ["eof", "lost"])
     assert made.user.error is None
     assert made.destination.calls == ["eof", "lost"]
-    assert not made.sessions.client.streams
-    assert not made.sessions.server.streams
-    assert made.sessions.budget.held == 0
+    assert not made.sessions.client.streams.open
+    assert not made.sessions.server.streams.open
+    assert made.sessions.budget.used == 0
 
 
 async def test_a_server_may_end_first_and_the_user_go_on() -> None:
@@ -154,12 +154,12 @@ async def test_a_rule_broken_before_the_tunnel_is_open_breaks_it_all_the_same() 
     stream, request = await sessions.call(REQUEST)
     content = encode.HALF_CLOSE + encode.message(Packet(payload=b"more"))
     stream.write([content], len(content))
-    await until(lambda: request.held == len(content))
+    await until(lambda: request.buffered == len(content))
     made = Tunnel(sessions, stream, request)
     made.start()
     await until(lambda: "lost" in made.destination.calls)
     assert isinstance(made.destination.error, ProtocolViolation)
-    assert sessions.budget.held == 0
+    assert sessions.budget.used == 0
 
 
 @pytest.mark.parametrize("size", [1, 100, 20_000, 3_000_000])
@@ -177,7 +177,7 @@ async def test_a_reader_that_stops_stops_the_writer_and_loses_nothing(size: int)
     made.client.write_eof()
     await settle()
     assert len(made.destination.data) <= 2 * 64 * KIB
-    assert made.request.held <= 64 * KIB
+    assert made.request.buffered <= 64 * KIB
     while made.destination.calls != ["eof"]:
         made.destination.stop_after = len(made.destination.data) + 50_000
         made.server.resume_reading()
@@ -343,7 +343,7 @@ async def test_closing_sends_what_was_written() -> None:
     await made.end()
     await settle()
     assert made.user.data == b""
-    assert not made.sessions.client.streams
+    assert not made.sessions.client.streams.open
 
 
 async def test_a_pause_before_the_tunnel_is_joined_counts() -> None:
@@ -354,7 +354,7 @@ async def test_a_pause_before_the_tunnel_is_joined_counts() -> None:
         made = Tunnel(sessions, stream, request)
         made.client.set_protocol(made.user)
         made.client.write(b"early")
-        await until(lambda: request.held > 0)  # noqa: B023
+        await until(lambda: request.buffered > 0)  # noqa: B023
         if before:
             made.server.pause_reading()
         made.server.set_protocol(made.destination)
@@ -401,7 +401,7 @@ async def test_what_is_full_when_it_is_joined_says_so() -> None:
 
 def late_by(session: Session, seconds: float) -> None:
     """What the session does from time to time, as if it were so much later."""
-    session._tidy(time.monotonic() + seconds)
+    session._check(time.monotonic() + seconds)
 
 
 async def test_a_half_closed_tunnel_lives_on_when_all_has_been_sent() -> None:

@@ -278,7 +278,7 @@ async def test_a_destination_that_speaks_first_on_grpclibs_own_server() -> None:
             request = encode.message(Packet(connect_request=ConnectRequest(host_port=target)))
             stream = call(client, "/HTTPProxy/Run")
             stream.write([request], len(request))
-            await until(lambda: stream.held > 0)
+            await until(lambda: stream.buffered > 0)
             assert tunnels.relay is not None
             last = 0
             while tunnels.relay.from_local != last:

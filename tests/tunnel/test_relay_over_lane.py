@@ -67,7 +67,7 @@ class Whole:
         status = "0" if self.ends["server"].reason is Reason.DONE else "14"
         self.server.abort()
         if self.request.closable:
-            self.request.connection.end(self.request, [("grpc-status", status), ("grpc-message", "")])
+            self.request.end_with([("grpc-status", status), ("grpc-message", "")])
 
     async def turn(self) -> None:
         due, self.later[:] = [*self.later], []
@@ -165,5 +165,5 @@ def test_a_socket_that_breaks_ends_both_and_nothing_stays(actions: Actions, earl
 
 def check_nothing_stays(whole: Whole) -> None:
     sessions = whole.sessions
-    assert not sessions.client.streams and not sessions.server.streams
-    assert sessions.budget.held == 0
+    assert not sessions.client.streams.open and not sessions.server.streams.open
+    assert sessions.budget.used == 0

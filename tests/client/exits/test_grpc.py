@@ -230,7 +230,7 @@ def test_a_connection_that_dies_under_the_request_is_replaced() -> None:
         async with serving() as server, exit_to(server.address) as exit:
             opening = asyncio.create_task(open_tunnel(exit, "h:1"))
             old = await server.call()
-            old.stream.connection.abort("a fault")
+            old.session.abort("a fault")
             await (await server.call()).accept()
             (await opening).abort()
             assert server.faults.connections == 2
@@ -246,13 +246,12 @@ def test_after_goaway_tunnels_go_on_and_new_ones_take_another_connection() -> No
             await old.accept()
             tunnel, received = await opening, Received()
             tunnel.set_protocol(received)
-            first = old.stream.connection
-            assert isinstance(first, Session)
+            first = old.session
             first.drain()
             await server.connected(2)
             opening = asyncio.create_task(open_tunnel(exit, "h:2"))
             new = await server.call()
-            assert new.stream.connection is not first
+            assert new.session is not first
             await new.accept()
             (await opening).abort()
             await old.send(Packet(payload=b"still here"))
@@ -291,7 +290,7 @@ def test_a_cancelled_handshake_resets_its_stream() -> None:
             opening.cancel()
             async with asyncio.timeout(SECONDS):
                 assert "0x8" in str(await call.stream.wait_lost())
-            assert not call.stream.connection.streams
+            assert call.session.active == 0
 
     run(main())
 
