@@ -76,12 +76,13 @@ class Flow:
     machine: MachineStream
     queue: SendQueue
 
-    def __init__(self, endpoint: Endpoint, wrapper: Wrapper | None = None) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._connection = endpoint.connection
         self._writer = endpoint.writer
         self.id: int | None = None
-        self.wrapper = wrapper
+        # Set by grpclib: cancels the handler of a call.
+        self.wrapper: Wrapper | None = None
         self.headers: Headers | None = None
         self.trailers: Headers | None = None
         self.ended = False

@@ -50,8 +50,6 @@ from pog.http2.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from grpclib.protocol import Peer
-
     from pog.http2.fields import Headers
 
 # How many bytes of answers (acknowledgements, resets) may wait for a peer that takes no output before it is cut off.
@@ -167,23 +165,20 @@ class Session(asyncio.Protocol):
         Raises StreamsExhausted when there is no `capacity`, ConnectionLost, and ValueError for headers that may not be
         sent.
         """
-        stream = Stream(self._endpoint)
-        self._open(stream, headers, end_stream)
-        if content and not end_stream:
-            stream.data_sent += len(content)
-            self._connection.outbound.enqueue(stream.queue, [content], len(content))
-        return stream
-
-    def _open(self, stream: Stream, headers: Headers, end_stream: bool) -> None:
         if not self._endpoint.open:
             raise ConnectionLost(self._endpoint.reason or "not connected")
         if self.capacity <= 0:
             raise StreamsExhausted("the connection is draining" if self._drain.begun else "the connection is full")
+        stream = Stream(self._endpoint)
         self.streams.add(stream, self._connection.open_stream(headers, end_stream=end_stream))
         if end_stream:
             stream.queue.ends = stream.queue.finished = True
+        elif content:
+            stream.data_sent += len(content)
+            self._connection.outbound.enqueue(stream.queue, [content], len(content))
         self._liveness.stream_opened()
         self._writer.soon()
+        return stream
 
     def snapshot(self) -> Levels:
         """What it holds at this moment; brings the stalls in `stats` up to date."""
@@ -222,19 +217,6 @@ class Session(asyncio.Protocol):
         The value of HTTP2-Settings, and the request as HTTP/2 headers; it has no body.
         """
         self._upgrade = settings_header, headers
-
-    def is_closing(self) -> bool:
-        """Whether nothing can be sent any more."""
-        return self._endpoint.is_closing()
-
-    # For grpclib
-
-    def get_peer(self) -> Peer:
-        return self._endpoint.get_peer()
-
-    def create_stream(self, *, wrapper: Any = None) -> Stream:
-        """A stream that `send_request` will open."""
-        return Stream(self._endpoint, wrapper, self._open)
 
     # The transport
 

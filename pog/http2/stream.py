@@ -18,31 +18,18 @@ from pog.process.timers import Limit
 from pog.wire.framing import LARGEST_MESSAGE, message_length
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from grpclib.utils import Wrapper
-
     from pog.errors import TunnelError
     from pog.http2.endpoint import Endpoint
     from pog.http2.fields import Headers
 
 
 class Stream(Flow):
-    """A request and its answer.
+    """A request and its answer."""
 
-    `opener` opens a stream that is created first and opened by `send_request`, as grpclib's client does it.
-    """
+    __slots__ = ("_begun", "_inside")
 
-    __slots__ = ("_begun", "_inside", "_opener")
-
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        wrapper: Wrapper | None = None,
-        opener: Callable[[Stream, Headers, bool], None] | None = None,
-    ) -> None:
-        super().__init__(endpoint, wrapper)
-        self._opener = opener
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
         # Whether a prefix was read, and its message has still to be; and whether any message was.
         self._inside = False
         self._begun = False
@@ -127,14 +114,6 @@ class Stream(Flow):
         self._wanted = 0
         self._unbuffered(len(data), credit)
         return data if isinstance(data, bytes) else bytes(data)
-
-    async def send_request(
-        self, headers: Headers, end_stream: bool = False, *, _processor: object
-    ) -> Callable[[], None]:
-        """Opens the stream, as grpclib's client wants it. Raises StreamsExhausted and ConnectionLost."""
-        assert self._opener is not None, "the stream was opened before"
-        self._opener(self, headers, end_stream)
-        return self.release
 
     async def send_headers(self, headers: Headers, end_stream: bool = False) -> None:
         """Sends a response's head at once, or trailers after what is queued. Raises h2's StreamClosedError."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import grpc
 import grpclib.client
-import grpclib.server
 import pytest
-from grpclib.const import Cardinality, Status
-from grpclib.encoding.proto import ProtoCodec
-from grpclib.events import _DispatchChannelEvents
+from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from pog.errors import CallFailed
@@ -28,6 +25,8 @@ from tests.tunnel.test_lane import Tape
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    import grpclib.server
 
     from pog.grpctest import Serving
     from pog.http2.stream import Stream
@@ -232,53 +231,3 @@ async def test_a_status_of_grpcio_breaks_the_tunnel() -> None:
         assert tape.error.status is Status.UNAVAILABLE
         session.abort("the test is over")
         await session.closed
-
-
-# grpclib's client
-
-
-class Channel:
-    """The least that grpclib's client stream wants of its channel."""
-
-    _scheme = "http"
-    _authority = "exit"
-    _calls_started = _calls_succeeded = _calls_failed = 0
-    _last_call_started: float | None = None
-
-    def __init__(self, session: Session) -> None:
-        self.processor = self
-        self.connection = session
-
-    async def __connect__(self) -> Channel:
-        return self
-
-    def call(self) -> grpclib.client.Stream[Packet, Packet]:
-        return grpclib.client.Stream(
-            cast("Any", self),
-            RUN,
-            cast("Any", {}),
-            Cardinality.STREAM_STREAM,
-            Packet,
-            Packet,
-            codec=ProtoCodec(),
-            status_details_codec=None,
-            dispatch=_DispatchChannelEvents(),
-        )
-
-
-async def test_grpclib_on_both_sides() -> None:
-    async with served() as sc:
-        _, session = await sc.connect(lambda: Session(client=True))
-        async with Channel(session).call() as call:
-            await call.send_message(Packet(connect_request=ConnectRequest(host_port="a:1")))
-            assert await call.recv_message() == Packet(connect_response=ConnectResponse())
-            await call.send_message(Packet(payload=b"there and back"), end=True)
-            assert await call.recv_message() == Packet(payload=b"there and back")
-            assert await call.recv_message() is None
-        with pytest.raises(GRPCError) as caught:
-            async with Channel(session).call() as call:
-                await call.send_message(Packet(connect_request=ConnectRequest(host_port="refuse")), end=True)
-                await call.recv_message()
-        assert caught.value.status is Status.PERMISSION_DENIED
-        assert session._endpoint.messages_sent == 3
-        session.abort("the test is over")

@@ -285,7 +285,7 @@ async def test_a_lost_connection_breaks_every_stream_with_its_reason() -> None:
     assert str(takers[0].error) == "connection lost: reset by the other end, in memory"
     assert str(calls[0][1].error) == "connection lost: test"
     assert await sessions.server.closed == "test"
-    assert sessions.client.is_closing()
+    assert sessions.client.closed.done()
     assert sessions.client.capacity == 0
     with pytest.raises(ConnectionLost):
         sessions.client.open_stream(REQUEST)
