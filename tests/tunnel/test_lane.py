@@ -496,7 +496,7 @@ async def test_small_pieces_that_wait_cost_little_beside_their_bytes() -> None:
     written = made.stream.data_sent
     made.destination.stop_after = None
     made.server.resume_reading()
-    await until(lambda: made.stream.queue.size == 0 and made.request.held == 0)
+    await until(lambda: made.stream.queue.size == 0 and made.request.buffered == 0)
     assert made.stream.data_sent == written
     assert set(made.destination.data) == set(b"x")
 

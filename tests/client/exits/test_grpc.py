@@ -459,7 +459,7 @@ def test_first_bytes_are_not_sent_twice_when_the_first_may_have_arrived() -> Non
             attempt = exit.open(request, opened.set_result)
             attempt.write(b"POST / HTTP/1.1")
             call = await server.call()
-            call.stream.connection.abort("a fault")
+            call.session.abort("a fault")
             failure = await opened
             assert isinstance(failure, Failure)
             assert failure.kind is FailureKind.EXIT_UNAVAILABLE
