@@ -1,16 +1,14 @@
-"""SIGHUP: what was read from files is read again, without touching what goes on."""
+"""The file of auth items is read again at SIGHUP."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import signal
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pog.config.auth_items import ItemFile
 from pog.errors import SettingsError
+from pog.process.sighup import at_sighup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
     from pog.config.settings import Guarded
 
 log = logging.getLogger("pog")
-
-# Of every role in this process: a process has one handler for a signal, and `pog up` has two roles.
-_readers: list[Callable[[], None]] = []
 
 
 def reload_auth(settings: Guarded, authenticator: Authenticator) -> Callable[[], None]:
@@ -45,19 +40,4 @@ def reload_auth(settings: Guarded, authenticator: Authenticator) -> Callable[[],
 
     if settings.auth_file is None and sys.stdin is not None and sys.stdin.isatty():
         return lambda: None
-    _readers.append(read)
-    # Not outside of the main thread, and not on Windows.
-    with suppress(RuntimeError, ValueError, NotImplementedError, AttributeError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_all)
-    return lambda: _forget(read)
-
-
-def _read_all() -> None:
-    for read in [*_readers]:
-        read()
-
-
-def _forget(read: Callable[[], None]) -> None:
-    """The handler stays: while the program drains a SIGHUP must not end it."""
-    with suppress(ValueError):
-        _readers.remove(read)
+    return at_sighup(read)

@@ -15,10 +15,9 @@ from pog.process.output import STDERR, STDOUT
 from pog.process.stdio import standard_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pog.config.settings import CommonSettings
-    from pog.net.address import Address
 
     S = TypeVar("S", bound=CommonSettings)
 
@@ -79,6 +78,6 @@ def say(line: str) -> None:
     click.echo(line)
 
 
-def says(what: str) -> Callable[[list[Address]], None]:
+def says(what: str) -> Callable[[Sequence[object]], None]:
     """Says where a program listens; on standard error, for the access log has the other."""
-    return lambda addresses: announce(f"{what} {', '.join(map(str, addresses))}")
+    return lambda places: announce(f"{what} {', '.join(map(str, places))}")

@@ -39,7 +39,13 @@ def option(row: Setting) -> Callable[[F], F]:
     help = f"{row.help}  [{'; '.join(each for each in known if each)}]"
     if row.is_switch:
         return click.option(f"{row.flag}/{row.flag.replace('--', '--no-', 1)}", row.key, default=None, help=help)
+    if row.kind.many:
+        return click.option(row.flag, row.key, metavar=row.kind.metavar, multiple=True, callback=_joined, help=help)
     return click.option(row.flag, row.key, metavar=row.kind.metavar, help=help)
+
+
+def _joined(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
+    return ",".join(values) if values else None
 
 
 def only_variables(settings: list[Setting]) -> str:

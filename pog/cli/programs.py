@@ -11,11 +11,13 @@ import click
 from pog.cli.group import announce, remembered, says
 from pog.cli.options import only_variables, rows, takes
 from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, load
-from pog.net.address import Address
+from pog.net.address import Address, UnixPath
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine
+
+    from pog.config.endpoints import Endpoint
 
 SERVER_ROWS = rows(ServerSettings)
 CLIENT_ROWS = rows(ClientSettings)
@@ -46,12 +48,15 @@ def client(**flags: object) -> None:
     """Be an HTTP proxy for programs here, and tunnel their connections to a server."""
     settings = remembered(load(ClientSettings, os.environ, flags))
     from pog.client.app import run as run_client
+    from pog.net.inherited import inherited_sockets
 
-    def started(addresses: list[Address]) -> None:
-        says("pog client on")(addresses)
-        warn_if_open(settings, addresses)
+    inherited = inherited_sockets(os.environ, os.getpid())
 
-    run_logged(settings, lambda shutdown: run_client(settings, shutdown=shutdown, started=started))
+    def started(endpoints: list[Endpoint]) -> None:
+        says("pog client on")(endpoints)
+        warn_if_open(settings, endpoints)
+
+    run_logged(settings, lambda shutdown: run_client(settings, shutdown=shutdown, started=started, inherited=inherited))
 
 
 @click.command(epilog=only_variables(UP_ROWS))
@@ -66,21 +71,28 @@ def up(**flags: object) -> None:
     fixed = {"server_addr": SERVER_LISTEN, "server_host": "", "insecure": True, "skip_verify": False}
     theirs = remembered(load(ClientSettings, os.environ, flags | fixed))
 
-    def started(server: Address, clients: list[Address]) -> None:
-        client = clients[0]
+    def started(server: Address, clients: list[Endpoint]) -> None:
         announce(f"server on {server}", err=False)
-        proxy = client if client.host not in ("", "0.0.0.0", "::") else Address("127.0.0.1", client.port)
+        announce(f"proxy {', '.join(map(proxy_url, clients))}", err=False)
         login = f"{theirs.auth_items[0].name}:PASSWORD@" if theirs.auth_items else ""
-        announce(f"proxy http://{proxy}", err=False)
-        announce(f"try:  curl -x http://{login}{proxy} https://example.com/", err=False)
+        if at := next((each for each in clients if isinstance(each.at, Address)), None):
+            announce(f"try:  curl -x {proxy_url(at, login)} https://example.com/", err=False)
         warn_if_open(theirs, clients)
 
     run_logged(theirs, lambda shutdown: run_both(ours, theirs, shutdown=shutdown, started=started))
 
 
-def warn_if_open(settings: ClientSettings, addresses: list[Address]) -> None:
+def proxy_url(endpoint: Endpoint, login: str = "") -> str:
+    """How a program on this machine writes its proxy."""
+    at = endpoint.at
+    if isinstance(at, Address) and at.host in ("", "0.0.0.0", "::"):
+        at = Address("127.0.0.1", at.port)
+    return str(at) if isinstance(at, UnixPath) else f"{'https' if endpoint.tls else 'http'}://{login}{at}"
+
+
+def warn_if_open(settings: ClientSettings, endpoints: list[Endpoint]) -> None:
     """An open proxy says so loudly; the server does that for itself, however it is started."""
-    exposed = ", ".join(str(each) for each in addresses if not each.is_loopback)
+    exposed = ", ".join(str(each) for each in endpoints if not each.at.is_loopback)
     if exposed and not settings.auth_items:
         announce(
             f"OPEN PROXY: no CLIENT_AUTH_* is set and {exposed} is not loopback: anyone who can reach it may use it",

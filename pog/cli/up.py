@@ -11,6 +11,7 @@ from pog.net.address import Address
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pog.config.endpoints import Endpoint
     from pog.config.settings import ClientSettings, ServerSettings
 
 # Any free port; nobody but the client has to know it.
@@ -22,12 +23,12 @@ async def up(
     client: ClientSettings,
     *,
     shutdown: asyncio.Event,
-    started: Callable[[Address, list[Address]], None],
+    started: Callable[[Address, list[Endpoint]], None],
 ) -> None:
     """Serves until `shutdown` is set: the client drains first, then the server, which has nothing left by then.
 
-    `started` gets the addresses of server and client. When one end fails the other ends too; raises what it raised,
-    in an ExceptionGroup.
+    `started` gets the server's address and the client's endpoints. When one end fails the other ends too; raises what
+    it raised, in an ExceptionGroup.
     """
     from pog.client.app import run
     from pog.server.serve import serve

@@ -1,6 +1,7 @@
 """The client: takes the connections of the users' programs and carries each through a tunnel.
 
 app          wiring and lifetime
+endpoints    opens what the client listens on
 listener     accepts the users' connections, up to a limit
 connections  all of these connections, and what they share
 connection   one of them: a shell around a front, until the relay takes over

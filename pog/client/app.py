@@ -4,36 +4,50 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pog.auth.check import Authenticator
 from pog.auth.reload import reload_auth
 from pog.client.connections import Connections
+from pog.client.endpoints import certificate_for, open_endpoints
 from pog.client.exits.grpc import GrpcExit
 from pog.client.exits.kinds import make_exit
 from pog.client.pages import Pages
+from pog.errors import SettingsError
 from pog.observe.accesslog import AccessLog
 from pog.observe.metrics import Metrics
 from pog.observe.tunnels import TunnelObserver
 from pog.process.memory import tune_memory
+from pog.process.sighup import at_sighup
 from pog.tunnel.live import Tunnels
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from pog.config.endpoints import Endpoint
     from pog.config.settings import ClientSettings
-    from pog.net.address import Address
+    from pog.net.certificate import Certificate
+    from pog.net.inherited import Inherited
 
 log = logging.getLogger(__name__)
 
 
-async def run(settings: ClientSettings, *, shutdown: asyncio.Event, started: Callable[[list[Address]], None]) -> None:
+async def run(
+    settings: ClientSettings,
+    *,
+    shutdown: asyncio.Event,
+    started: Callable[[list[Endpoint]], None],
+    inherited: Sequence[Inherited] = (),
+) -> None:
     """Serves until `shutdown` is set, then lets tunnels end for drain_timeout. Raises OSError when it cannot listen.
 
-    `started` gets the addresses that it listens on. Nothing is left behind: no task, no socket, no thread.
+    `started` gets the endpoints that it listens on; `inherited` sockets take the place of those of the settings.
+    Nothing is left behind: no task, no socket, no thread.
     """
     tune_memory()
+    certificate = certificate_for(settings, settings.listen, inherited)
     tunnels = Tunnels()
     metrics = Metrics("client", settings, tunnels)
     exit = make_exit(settings.exit, settings, metrics)
@@ -47,12 +61,15 @@ async def run(settings: ClientSettings, *, shutdown: asyncio.Event, started: Cal
     if settings.pog_auth is not None:
         log.info("using client-server auth %s", settings.pog_auth)
     metrics.start()
-    forget = reload_auth(settings, authenticator)
+    forget = [reload_auth(settings, authenticator)]
+    if certificate is not None:
+        forget.append(at_sighup(partial(_reload, certificate)))
     try:
-        addresses = await connections.listener.listen(settings.listen)
+        opened = open_endpoints(settings.listen, inherited)
+        endpoints = await connections.listener.listen(opened, certificate.context if certificate else None)
         exit.start()
-        log.info("listening on %s, PID %d, server %s", ", ".join(map(str, addresses)), os.getpid(), exit.name)
-        started(addresses)
+        log.info("listening on %s, PID %d, server %s", ", ".join(map(str, endpoints)), os.getpid(), exit.name)
+        started(endpoints)
         await shutdown.wait()
         await connections.listener.close()
         cut = await connections.drain(settings.drain_timeout)
@@ -62,6 +79,16 @@ async def run(settings: ClientSettings, *, shutdown: asyncio.Event, started: Cal
         await connections.listener.close()
         await connections.drain(0)
         await exit.close()
-        forget()
+        for each in forget:
+            each()
         authenticator.close()
         metrics.close()
+
+
+def _reload(certificate: Certificate) -> None:
+    try:
+        certificate.reload()
+    except SettingsError as error:
+        log.error("SIGHUP: the certificate stays as it was: %s", error)
+    else:
+        log.info("SIGHUP: the certificate was read again from %s", certificate.chain)

@@ -165,7 +165,8 @@ class UserConnection(asyncio.Protocol):
             self._half_closed = self._opening is None or self._early_bytes > 0
             if not self._half_closed:
                 self._give_up()
-        return self._half_closed
+        # TLS has no half-close in asyncio: it closes, and warns about a True.
+        return self._half_closed and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         self._full = True
@@ -420,9 +421,11 @@ class UserConnection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self._transport.write(data)
+        self._transport.resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._transport.resume_reading()
+        else:  # TLS reads on, until the user says its end
+            self._transport.close()
         self._timer = after(_LINGER, self._transport.abort)
 
     # The end

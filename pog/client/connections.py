@@ -42,7 +42,7 @@ class Connections:
         self.authenticator = authenticator
         self.observer = observer
         limit = min(settings.max_tunnels + _BESIDE_TUNNELS, _descriptors())
-        self.listener = Listener(lambda: UserConnection(self), limit)
+        self.listener = Listener(lambda: UserConnection(self), limit, settings.head_timeout)
         self._connections: set[UserConnection] = set()
         self._empty = asyncio.Event()
         self._empty.set()

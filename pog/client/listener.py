@@ -10,40 +10,61 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
 
-from pog.net.address import Address
-from pog.net.listen import BACKLOG, listening_sockets
+from pog.net.listen import BACKLOG
 
 if TYPE_CHECKING:
-    import socket
+    import ssl
     from collections.abc import Callable
 
+    from pog.client.endpoints import OpenEndpoint
+    from pog.config.endpoints import Endpoint
+
 log = logging.getLogger(__name__)
+
+# From 3.13 on a server of asyncio removes the file of its socket when it is closed, and pausing closes it.
+_KEEP_THE_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 class Listener:
     """Listening sockets and the count of their connections, whose protocols call `entered` and `left`."""
 
-    def __init__(self, factory: Callable[[], asyncio.Protocol], limit: int) -> None:
+    def __init__(self, factory: Callable[[], asyncio.Protocol], limit: int, handshake_timeout: float) -> None:
+        """`handshake_timeout` is the limit for TLS, in seconds; what has not come so far does not count yet."""
         self._factory = factory
         self._limit = limit
         self._count = 0
-        self._sockets: list[socket.socket] = []
+        self._handshake_timeout = handshake_timeout
+        self._endpoints: list[OpenEndpoint] = []
+        self._tls: ssl.SSLContext | None = None
         self._servers: list[asyncio.Server] = []
         self._opening: asyncio.Task[None] | None = None
 
-    async def listen(self, address: Address) -> list[Address]:
-        """Starts to accept; gives the addresses of all its sockets. Raises OSError."""
-        self._sockets = listening_sockets(address)
+    async def listen(self, endpoints: list[OpenEndpoint], tls: ssl.SSLContext | None = None) -> list[Endpoint]:
+        """Starts to accept on what is the listener's from now on. `tls` is for the endpoints that have it."""
+        self._endpoints = endpoints
+        self._tls = tls
         await self._open()
-        return [Address(*sock.getsockname()[:2]) for sock in self._sockets]
+        return [each.endpoint for each in endpoints]
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
-        for sock in self._sockets:
+        for each in self._endpoints:
+            tls: dict[str, Any] = {}
+            if each.endpoint.tls:
+                tls = {"ssl": self._tls, "ssl_handshake_timeout": self._handshake_timeout}
             # The server owns a duplicate: closing it leaves the socket and the kernel's queue as they are.
-            self._servers.append(await loop.create_server(self._factory, sock=sock.dup(), backlog=BACKLOG))
+            sock = each.socket.dup()
+            if sock.family == socket.AF_UNIX:
+                server = await loop.create_unix_server(
+                    self._factory, sock=sock, backlog=BACKLOG, **tls, **_KEEP_THE_FILE
+                )
+            else:
+                server = await loop.create_server(self._factory, sock=sock, backlog=BACKLOG, **tls)
+            self._servers.append(server)
 
     def entered(self) -> None:
         self._count += 1
@@ -59,7 +80,7 @@ class Listener:
     def left(self) -> None:
         """Accepting goes on when an eighth of the room is free again."""
         self._count -= 1
-        paused = bool(self._sockets) and not self._servers and self._opening is None
+        paused = bool(self._endpoints) and not self._servers and self._opening is None
         if paused and self._count <= self._limit - max(1, self._limit // 8):
             self._opening = asyncio.get_running_loop().create_task(self._reopen(), name="listener-reopen")
 
@@ -75,6 +96,6 @@ class Listener:
         if self._opening is not None:
             await self._opening
         self._pause()
-        for sock in self._sockets:
-            sock.close()
-        self._sockets.clear()
+        for each in self._endpoints:
+            each.close()
+        self._endpoints.clear()

@@ -54,4 +54,5 @@ ENDPOINTS = Kind(
     "[host]:port or unix:/path, several joined by commas, such as 127.0.0.1:18080,unix:/run/pog.sock; https:// before"
     " one is TLS",
     parse_endpoints,
+    many=True,
 )

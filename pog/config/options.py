@@ -92,5 +92,7 @@ def shown(default: object) -> str:
             return f"{default:g}"
         case None | "" | () | dataclasses.MISSING:
             return ""
+        case tuple():
+            return ",".join(map(str, default))
         case _:
             return str(default)

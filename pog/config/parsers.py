@@ -36,6 +36,8 @@ class Kind(Generic[T_co]):
     form: str
     parse: Callable[[str], T_co]
     secret: bool = False
+    # A list: its flag may be repeated, which joins the values by commas.
+    many: bool = False
 
 
 def cleaned(text: str) -> str:
@@ -169,6 +171,12 @@ def parse_namespace(text: str) -> str:
     return text
 
 
+def parse_path(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError(text)
+    return text
+
+
 def choice(*words: str) -> Kind[str]:
     def parse(text: str) -> str:
         if text.lower() not in words:
@@ -187,6 +195,7 @@ PORT = Kind("PORT", "a port number from 0 to 65535", lambda text: parse_whole(te
 COUNT = Kind("N", "a whole number from 1 to 999999999", lambda text: parse_whole(text, 1, 999_999_999))
 # More would share no core, and a slip of the finger would take the machine.
 WORKERS = Kind("N", "a whole number from 1 to 256", lambda text: parse_whole(text, 1, 256))
+FILE = Kind("FILE", "the path of a file", parse_path)
 LISTEN = Kind("[HOST]:PORT", "[host]:port, such as 127.0.0.1:18080, [::1]:18080 or :18080", parse_listen)
 LISTEN_PORT = Kind(PORT.metavar, PORT.form, lambda text: Address("", PORT.parse(text)))
 SERVER = Kind("HOST:PORT", "host:port without a scheme, such as pog.example.com:443 or [::1]:8080", parse_server)

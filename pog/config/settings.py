@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pog.config import parsers
 from pog.config.auth_items import ITEM, ITEM_FILE, AuthItem, ItemFile, parse_items
+from pog.config.endpoints import ENDPOINTS, Endpoint
 from pog.config.exits import BuiltIn, Login, ServerExit
 from pog.config.options import Setting, required, setting
 from pog.config.parsers import Kind, Network
@@ -194,12 +195,23 @@ class ClientSettings(CommonSettings, Guarded):
     skip_verify: bool = setting(
         "--skip-verify", "SKIP_VERIFY", parsers.BOOL, False, "Do not verify the server's certificate."
     )
-    listen: Address = setting(
+    listen: tuple[Endpoint, ...] = setting(
         "--listen",
         "CLIENT_LISTEN",
-        parsers.LISTEN,
-        Address("127.0.0.1", 18080),
-        f"Where the proxy listens: {_LISTEN_HELP}.",
+        ENDPOINTS,
+        (Endpoint(Address("127.0.0.1", 18080)), Endpoint(Address("::1", 18080))),
+        f"Where the proxy listens, on one or several endpoints: {_LISTEN_HELP}. `unix:/path` is a Unix domain socket,"
+        " `https://` before an endpoint makes it an HTTPS proxy.",
+    )
+    tls_cert: str = setting(
+        "--tls-cert",
+        "CLIENT_TLS_CERT",
+        parsers.FILE,
+        "",
+        "Certificate of the HTTPS proxy, a file in PEM that is read again on SIGHUP.",
+    )
+    tls_key: str = setting(
+        "--tls-key", "CLIENT_TLS_KEY", parsers.FILE, "", "Its private key, when that is in another file."
     )
     fast_open: bool = setting(
         "--fast-open",

@@ -37,7 +37,7 @@ SPREADS = sys.platform == "linux"
 # Another program may have the port that the kernel chose for the first socket at an address of the others.
 _ATTEMPTS = 10
 # An address that this machine does not have: /etc/hosts often names ::1 where IPv6 is switched off.
-_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class _Place(NamedTuple):
@@ -93,7 +93,7 @@ def _open_all(address: Address, places: list[_Place]) -> list[socket.socket]:
             try:
                 sock = stack.enter_context(_open(place, port))
             except OSError as error:
-                if error.errno not in _NOT_HERE:
+                if error.errno not in NOT_HERE:
                     raise
                 missing = missing or error
                 continue

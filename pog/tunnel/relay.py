@@ -117,7 +117,8 @@ class _End(asyncio.Protocol):
         if not self.ended:
             self.ended = True
             self.relay._eof_received(self)
-        return True
+        # A user's TLS has no half-close in asyncio: it closes itself, and warns about a True.
+        return self.side is Side.TUNNEL or self.transport.can_write_eof()
 
     def pause_writing(self) -> None:
         self.full = True

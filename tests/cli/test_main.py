@@ -80,11 +80,13 @@ class Program:
         asyncio.run(main(shutdown))
 
     def _end(self, name: str) -> Callable[..., Coroutine[object, object, None]]:
-        async def end(settings: Any, *, shutdown: asyncio.Event, started: Callable[[list[Address]], None]) -> None:
+        async def end(
+            settings: Any, *, shutdown: asyncio.Event, started: Callable[[list[Any]], None], **_: Any
+        ) -> None:
             self.settings[name] = settings
             if self._raising:
                 raise self._raising
-            started([settings.listen])
+            started(list(settings.listen) if name == "run" else [settings.listen])
             await shutdown.wait()
 
         return end
@@ -105,7 +107,7 @@ def test_server_takes_flags_over_variables(monkeypatch: pytest.MonkeyPatch) -> N
 def test_client_warns_when_everybody_may_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
     program = Program(monkeypatch)
     closed = invoke("client", "--server-addr", "a:1", "--insecure")
-    assert closed.stderr == "pog client on 127.0.0.1:18080\n"
+    assert closed.stderr == "pog client on 127.0.0.1:18080, [::1]:18080\n"
     assert program.settings["run"].insecure is True
     result = invoke("client", "--server-addr", "a:1", env={"CLIENT_LISTEN": ":18080"})
     assert "OPEN PROXY: no CLIENT_AUTH_* is set and :18080 is not loopback" in result.stderr
@@ -120,7 +122,7 @@ def test_up_prints_a_line_to_paste(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
         "server on 127.0.0.1:0",
-        "proxy http://127.0.0.1:18080",
+        "proxy http://127.0.0.1:18080, http://[::1]:18080",
         "try:  curl -x http://127.0.0.1:18080 https://example.com/",
     ]
     server, client = program.settings["serve"], program.settings["run"]

@@ -4,17 +4,19 @@ import asyncio
 import sys
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from pog.cli.up import SERVER_LISTEN, up
+from pog.config.endpoints import Endpoint
 from pog.config.settings import ClientSettings, ServerSettings
 from pog.net.address import Address
 
 SERVER_AT, CLIENT_AT = Address("127.0.0.1", 40123), Address("127.0.0.1", 18080)
 SERVER = ServerSettings(listen=SERVER_LISTEN)
 CLIENT = ClientSettings(server_addr=SERVER_LISTEN, insecure=True)
-Started = Callable[[list[Address]], None]
+Started = Callable[[list[Any]], None]
 
 
 class Ends:
@@ -33,9 +35,9 @@ class Ends:
 
     async def run(self, settings: ClientSettings, *, shutdown: asyncio.Event, started: Started) -> None:
         assert settings.server_addr == SERVER_AT
-        await self._end("client", CLIENT_AT, shutdown, started)
+        await self._end("client", Endpoint(CLIENT_AT), shutdown, started)
 
-    async def _end(self, name: str, address: Address, shutdown: asyncio.Event, started: Started) -> None:
+    async def _end(self, name: str, address: Address | Endpoint, shutdown: asyncio.Event, started: Started) -> None:
         try:
             if self.failing == name:
                 raise OSError(f"{name} cannot listen")
@@ -52,16 +54,16 @@ class Ends:
 
 async def test_the_client_is_pointed_at_the_server_and_drains_first(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = Ends(monkeypatch)
-    told: list[Address] = []
+    told: list[object] = []
 
     shutdown = asyncio.Event()
 
-    def started(server: Address, clients: list[Address]) -> None:
+    def started(server: Address, clients: list[Endpoint]) -> None:
         told.extend([server, *clients])
         shutdown.set()
 
     await up(SERVER, CLIENT, shutdown=shutdown, started=started)
-    assert told == [SERVER_AT, CLIENT_AT]
+    assert told == [SERVER_AT, Endpoint(CLIENT_AT)]
     assert ends.events == ["client drained", "server drained"]
 
 

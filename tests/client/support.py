@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pog.auth.check import Authenticator
 from pog.client.connections import Connections
+from pog.client.endpoints import open_endpoints
 from pog.client.pages import Pages
+from pog.config.endpoints import Endpoint
 from pog.config.settings import ClientSettings
 from pog.errors import Failure, Refused
 from pog.net.address import Address, parse_destination
@@ -35,7 +37,7 @@ T = TypeVar("T")
 # Nothing on loopback takes longer, whatever the load.
 SECONDS = 10.0
 ANY_PORT = Address("127.0.0.1", 0)
-SETTINGS = ClientSettings(server_addr=Address("127.0.0.1", 1), listen=ANY_PORT, insecure=True)
+SETTINGS = ClientSettings(server_addr=Address("127.0.0.1", 1), listen=(Endpoint(ANY_PORT),), insecure=True)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -226,12 +228,17 @@ async def front(*, auth: Sequence[AuthItem] = (), **changes: Any) -> AsyncIterat
     observer = TunnelObserver("client", tunnels, metrics, AccessLog(True, log, role="client"))
     connections = Connections(settings, exit, Pages(metrics, tunnels, None), authenticator, observer)
     try:
-        (address,) = await connections.listener.listen(settings.listen)
-        yield Front(connections, exit, metrics, address, log)
+        (endpoint,) = await connections.listener.listen(open_endpoints(settings.listen))
+        yield Front(connections, exit, metrics, address_of(endpoint), log)
     finally:
         await connections.listener.close()
         await connections.drain(0)
         authenticator.close()
+
+
+def address_of(endpoint: Endpoint) -> Address:
+    assert isinstance(endpoint.at, Address)
+    return endpoint.at
 
 
 def connect_head(host_port: str, *fields: str) -> bytes:

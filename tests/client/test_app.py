@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pog.client.app import run as run_client
+from pog.config.endpoints import Endpoint
 from pog.proto.grpcproxy_pb2 import Packet
 from tests.client.server import serving
-from tests.client.support import SECONDS, SETTINGS, User, connect_head
+from tests.client.support import SECONDS, SETTINGS, User, address_of, connect_head
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 async def client(settings: ClientSettings) -> AsyncIterator[tuple[Address, asyncio.Event, asyncio.Task[None]]]:
     """A running client; it is told to end when the test has not done so."""
     shutdown = asyncio.Event()
-    listening: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
+    listening: asyncio.Future[list[Endpoint]] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(run_client(settings, shutdown=shutdown, started=listening.set_result))
     try:
         async with asyncio.timeout(SECONDS):
-            (address,) = await listening
-        yield address, shutdown, task
+            (endpoint,) = await listening
+        yield address_of(endpoint), shutdown, task
     finally:
         shutdown.set()
         await task
@@ -108,7 +109,7 @@ async def test_a_cancelled_client_leaves_nothing() -> None:
 
 async def test_a_port_that_is_taken_ends_the_start() -> None:
     async with serving() as server:
-        settings = settings_for(server.address, listen=server.address)
+        settings = settings_for(server.address, listen=(Endpoint(server.address),))
         with pytest.raises(OSError, match="cannot listen on"):
             await run_client(settings, shutdown=asyncio.Event(), started=lambda _: None)
 

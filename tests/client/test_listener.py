@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from pog.client.endpoints import open_endpoints
 from pog.client.listener import Listener
-from pog.net.address import Address
-from tests.client.support import ANY_PORT, SECONDS
+from pog.config.endpoints import Endpoint
+from pog.net.address import Address, UnixPath
+from tests.client.support import ANY_PORT, SECONDS, address_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Counted(asyncio.Protocol):
@@ -29,7 +34,10 @@ class Counted(asyncio.Protocol):
 
 class Owner:
     def __init__(self, limit: int) -> None:
-        self.listener = Listener(lambda: Counted(self), limit)
+        self.listener = Listener(lambda: Counted(self), limit, SECONDS)
+
+    async def listen(self, address: Address) -> list[Address]:
+        return [address_of(each) for each in await self.listener.listen(open_endpoints([Endpoint(address)]))]
 
 
 async def accepted(address: Address, host: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -52,7 +60,7 @@ async def test_at_the_limit_new_connections_wait_until_others_end(
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
 
     owner = Owner(limit=4)
-    address, *others = await owner.listener.listen(Address("name.test", 0))
+    address, *others = await owner.listen(Address("name.test", 0))
     assert [address.host, *(each.host for each in others)] == hosts
     for _ in range(2):
         users = [await accepted(address, hosts[number % len(hosts)]) for number in range(4)]
@@ -71,7 +79,7 @@ async def test_at_the_limit_new_connections_wait_until_others_end(
 
 async def test_without_a_host_both_families_are_taken() -> None:
     owner = Owner(limit=10)
-    (address,) = await owner.listener.listen(Address("", 0))
+    (address,) = await owner.listen(Address("", 0))
     assert address.port
     hosts = ["127.0.0.1", "::1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
     for host in hosts:
@@ -83,9 +91,9 @@ async def test_without_a_host_both_families_are_taken() -> None:
 
 async def test_a_port_that_is_taken_is_named() -> None:
     first, second = Owner(1), Owner(1)
-    (address,) = await first.listener.listen(ANY_PORT)
+    (address,) = await first.listen(ANY_PORT)
     with pytest.raises(OSError, match=f"127.0.0.1:{address.port}"):
-        await second.listener.listen(address)
+        await second.listen(address)
     await second.listener.close()
     await first.listener.close()
 
@@ -93,10 +101,32 @@ async def test_a_port_that_is_taken_is_named() -> None:
 @pytest.mark.parametrize("limit", [1, 10])
 async def test_after_close_nobody_gets_in(limit: int) -> None:
     owner = Owner(limit)
-    (address,) = await owner.listener.listen(ANY_PORT)
+    (address,) = await owner.listen(ANY_PORT)
     _, writer = await accepted(address)
     await owner.listener.close()
     with pytest.raises(OSError):
         await accepted(address)
     writer.close()
     await writer.wait_closed()
+
+
+async def test_at_the_limit_the_file_of_a_unix_socket_stays(tmp_path: Path) -> None:
+    path = str(tmp_path / "pog")
+    owner = Owner(limit=2)
+    (endpoint,) = await owner.listener.listen(open_endpoints([Endpoint(UnixPath(path))]))
+    assert endpoint == Endpoint(UnixPath(path))
+    users = [await asyncio.open_unix_connection(path) for _ in range(2)]
+    for reader, _ in users:
+        assert await reader.readexactly(1) == b"x"
+    waiting_reader, waiting_writer = await asyncio.open_unix_connection(path)
+    waiting = asyncio.create_task(waiting_reader.readexactly(1), name="waits")
+    done, _ = await asyncio.wait({waiting}, timeout=0.1)
+    assert not done
+    for _, writer in users:
+        writer.close()
+    async with asyncio.timeout(SECONDS):
+        assert await waiting == b"x"
+    waiting_writer.close()
+    await owner.listener.close()
+    with pytest.raises(FileNotFoundError):
+        await asyncio.open_unix_connection(path)

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from pog.config.endpoints import Endpoint
 from pog.config.settings import Address, ClientSettings, CommonSettings, Login, ServerSettings, load, markdown, table
 from pog.errors import SettingsError
 
@@ -16,7 +17,7 @@ def test_defaults() -> None:
     assert server == ServerSettings()
     assert server.listen == Address("", 8080)
     assert client == ClientSettings(server_addr=Address("pog.example.com", 443))
-    assert client.listen == Address("127.0.0.1", 18080)
+    assert client.listen == (Endpoint(Address("127.0.0.1", 18080)), Endpoint(Address("::1", 18080)))
     assert (server.access_log, server.grpc_builtin_metrics, server.stacks) == (True, True, None)
 
 
@@ -30,7 +31,7 @@ SAID: list[tuple[type[CommonSettings], str, str, str, Any]] = [
     (ServerSettings, "GRPC_AND_HTTP_MUX", "0", "grpc_and_http_mux", False),
     (ServerSettings, "STACKS", "1", "stacks", True),
     (ServerSettings, "STACKS", "0", "stacks", False),
-    (ClientSettings, "CLIENT_LISTEN", ":18080", "listen", Address("", 18080)),
+    (ClientSettings, "CLIENT_LISTEN", ":18080", "listen", (Endpoint(Address("", 18080)),)),
     (ClientSettings, "INSECURE", "t", "insecure", True),
     (ClientSettings, "SERVER_HOST", "pog.internal", "server_host", "pog.internal"),
     (ClientSettings, "MUX_SERVER_METRICS", "1", "mux_server_metrics", True),

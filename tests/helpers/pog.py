@@ -15,6 +15,7 @@ from tests.helpers.user import Address, get, samples
 
 if TYPE_CHECKING:
     import re
+    import socket
 
 POG = (sys.executable, "-m", "pog")
 HYPERCORN = str(Path(sys.executable).parent / "hypercorn")
@@ -29,6 +30,13 @@ GAUGE = "tunnelling_connections_total"
 _ADDRESS = r" (?:https?://)?(127\.0\.0\.1|\[::\])?:(\d+)\b"
 _SERVER_LINE = rf"(?:^(?:.*:\")?(?:pog )?server on|Running on){_ADDRESS}"
 _CLIENT_LINE = rf"^(?:.*:\")?(?:pog client on|proxy){_ADDRESS}"
+# Becomes a program with the descriptor in its first argument as 3, where systemd hands over sockets.
+_HANDING_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def _address(found: re.Match[str]) -> Address:
@@ -78,6 +86,15 @@ def client(server_addr: str, env: dict[str, str] | None = None, *args: str) -> E
     """`pog client` of the server at `server_addr`, in plain text, on a free port, unless `env` differs."""
     defaults = {"SERVER_ADDR": server_addr, "INSECURE": "1", "CLIENT_LISTEN": ANY_PORT, "DRAIN_TIMEOUT": "1"}
     return _started([*POG, "client", *args], defaults | (env or {}), _CLIENT_LINE)
+
+
+def client_on(sock: socket.socket, server_addr: str, env: dict[str, str] | None = None) -> Program:
+    """`pog client` on a listening socket that is handed over as by systemd; it says so with one address or path."""
+    defaults = {"SERVER_ADDR": server_addr, "INSECURE": "1", "DRAIN_TIMEOUT": "1", "LISTEN_FDS": "1"}
+    handing_over = [sys.executable, "-c", _HANDING_OVER, str(sock.fileno())]
+    program = Program([*handing_over, *POG, "client"], defaults | (env or {}), [sock.fileno()])
+    program.wait_line("^pog client on ")
+    return program
 
 
 def up(env: dict[str, str] | None = None, *args: str) -> tuple[End, End]:

@@ -30,6 +30,14 @@ def test_nothing_is_wrong(run: Tool, unit: Path) -> None:
     assert unit.name not in said, said
 
 
+def test_nothing_is_wrong_with_a_socket(run: Tool, tmp_path: Path) -> None:
+    for kind in ("service", "socket"):
+        text = (ROOT / "deploy" / "systemd" / f"pog-client.{kind}").read_text().replace("/opt/pog/bin/pog", "/bin/true")
+        (tmp_path / f"pog-client.{kind}").write_text(text)
+    said = run("systemd-analyze", "--man=no", "verify", str(tmp_path / "pog-client.socket"))
+    assert "pog-client" not in said, said
+
+
 def test_little_is_exposed(run: Tool, unit: Path) -> None:
     """Of 10; what systemd calls OK is below 2."""
     said = run("systemd-analyze", "--no-pager", "security", "--offline=yes", str(unit))
