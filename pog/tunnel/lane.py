@@ -212,6 +212,9 @@ class LaneTransport(asyncio.Transport):
         elif self._half_close:
             self._stream.write([encode.HALF_CLOSE], len(encode.HALF_CLOSE))
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """The limits are fixed, and small pieces that wait are joined."""
+
     def get_write_buffer_size(self) -> int:
         return self._stream.queue.size
 

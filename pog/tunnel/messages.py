@@ -141,6 +141,9 @@ class MessageTransport(asyncio.Transport):
             self._full = True
             self._owner.pause_writing()
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """The limits are fixed, and small pieces that wait are joined."""
+
     def get_write_buffer_size(self) -> int:
         return len(self._unsent)
 

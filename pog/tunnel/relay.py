@@ -108,8 +108,8 @@ class _End(asyncio.Protocol):
 
     def tighten(self) -> None:
         """Small pieces come here, and each that a socket has to keep costs uvloop a kilobyte: what waits now has to go
-        before more is taken. A tunnel joins them."""
-        if self.side is Side.LOCAL and not self.transport.is_closing() and self.transport.get_write_buffer_size():
+        before more is taken. The tunnels that join what waits take no such limit."""
+        if not self.transport.is_closing() and self.transport.get_write_buffer_size():
             self.tight = True
             self.transport.set_write_buffer_limits(high=0)  # pauses at once
 

@@ -109,6 +109,9 @@ class DialledTransport(asyncio.Transport):
     def write_eof(self) -> None:
         self._socket.write_eof()
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._socket.set_write_buffer_limits(high, low)
+
     def get_write_buffer_size(self) -> int:
         return self._socket.get_write_buffer_size()
 
