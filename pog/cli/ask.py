@@ -1,4 +1,4 @@
-"""The commands that ask a server something once: `pog health` and `pog stacks`."""
+"""The commands that ask a program something once: `pog health` and `pog stacks`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import click
 
 from pog.cli.group import say
 from pog.cli.options import rows, seconds, takes
+from pog.config.endpoints import ENDPOINTS, Endpoint
 from pog.config.exits import BuiltIn
 from pog.config.parsers import LOGIN, SERVER
 from pog.config.settings import ClientSettings, load
 from pog.errors import SettingsError
+from pog.net.address import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,16 +55,37 @@ def server_exit(flags: dict[str, object | None], addr: str, auth: str | None) ->
         raise SettingsError(said.get(error.name, error.name), error.problem) from None
 
 
+def client_endpoint(addr: str) -> Endpoint:
+    """Where a client listens; without a host that is this machine."""
+    try:
+        (endpoint,) = ENDPOINTS.parse(addr)
+    except ValueError:
+        raise SettingsError("HOST:PORT", f"must be {ENDPOINTS.form}, and only one, not {addr!r}") from None
+    at = endpoint.at
+    if isinstance(at, Address) and at.host in ("", "0.0.0.0", "::"):
+        at = Address("localhost", at.port)
+    return Endpoint(at, endpoint.tls)
+
+
 @click.command()
+@click.option("--client", is_flag=True, help="ADDR is that of a client: [HOST]:PORT, unix:/PATH or https://HOST:PORT.")
 @click.option("--service", default="", help="One of the server's services, such as HTTPProxy; else the server.")
 @probes
-def health(addr: str, service: str, limit: float, auth: str | None, **flags: object) -> None:
-    """Ask a server whether it is well: status 0 when it says SERVING, otherwise 1.
+def health(addr: str, client: bool, service: str, limit: float, auth: str | None, **flags: object) -> None:
+    """Ask a server or a client whether it is well: status 0 when it is, otherwise 1.
 
-    It asks grpc.health.v1, which needs no credentials; without that, the health check of the original, which may.
+    Of a server, grpc.health.v1 is asked, which needs no credentials; without that, the health check of the original,
+    which may. A client is well when its exit is connected.
     """
     import asyncio
 
+    if client:
+        from pog.client.readiness import readiness
+
+        verify = not server_exit(flags, "localhost:1", auth).skip_verify
+        ready, text = asyncio.run(readiness(client_endpoint(addr), verify=verify, limit=limit))
+        say(text)
+        raise SystemExit(0 if ready else 1)
     from pog.client.probe import SERVING
     from pog.client.probe import health as ask
 

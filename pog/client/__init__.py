@@ -11,5 +11,8 @@ kept         tunnels that wait for the next request
 opening      one tunnel on its way: credentials, room, exit
 exits        the ways out
 pages        what the client's own port shows to a browser or a Prometheus
+own_host     who is shown a page: by the Host field [pure]
+pac          the file that sets up a browser [pure]
 probe        asks a server for its health and its stacks
+readiness    asks a client whether it can open tunnels
 """

@@ -54,7 +54,8 @@ async def run(
     access_log = AccessLog(
         settings.access_log, role="client", style=settings.log_format, on_dropped=metrics.log_dropped.inc
     )
-    pages = Pages(metrics, tunnels, exit if settings.mux_server_metrics and isinstance(exit, GrpcExit) else None)
+    theirs = exit if settings.mux_server_metrics and isinstance(exit, GrpcExit) else None
+    pages = Pages(metrics, tunnels, theirs, exit, settings.pages_hosts)
     authenticator = Authenticator(settings.auth_items, "CLIENT_AUTH_", metrics)
     observer = TunnelObserver("client", tunnels, metrics, access_log)
     connections = Connections(settings, exit, pages, authenticator, observer)

@@ -1,6 +1,6 @@
-"""The pages of the client's own port: /metrics, and a short description.
+"""The pages of the client's own port: metrics, health, the file that sets up a browser, and a short description.
 
-No credentials are asked, as in the original, so that a Prometheus needs none.
+No credentials are asked, as in the original, so that a Prometheus needs none. Who is answered is own_host's to say.
 """
 
 from __future__ import annotations
@@ -10,18 +10,24 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 import pog
-from pog.errors import PogError
+from pog.client.own_host import own_host
+from pog.client.pac import CONTENT_TYPE, pac
+from pog.errors import PogError, Refused
 from pog.front.http1 import answer
 from pog.observe.exposition import merged
 from pog.observe.metrics import wants_openmetrics
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pog.client.own_host import OwnHost
     from pog.front.base import PageRequest
     from pog.observe.metrics import Metrics
     from pog.tunnel.live import Tunnels
 
 log = logging.getLogger(__name__)
 
+_PAGES = ("/", "/metrics", "/healthz", "/health", "/readyz", "/proxy.pac")
 _TEXT = "text/plain; charset=utf-8"
 # How long the server may take for its metrics; Prometheus gives up after 10 s. Seconds.
 _FETCH_TIMEOUT = 5.0
@@ -36,26 +42,60 @@ class Origin(Protocol):
         """Status and content of a GET; None for content that breaks off. Raises PogError."""
 
 
-class Pages:
-    """`server` is where to fetch the server's metrics, to append them to ours; None: they are not appended."""
+class Way(Protocol):
+    """The exit, as far as a page tells of it."""
 
-    def __init__(self, metrics: Metrics, tunnels: Tunnels, server: Origin | None) -> None:
+    @property
+    def problem(self) -> str:
+        """Why no tunnel can be opened now; empty when one can."""
+
+
+class Pages:
+    """`exit` is what /readyz speaks of, `names` those under which pages are shown (PAGES_HOSTS). `server` is where to
+    fetch the server's metrics, to append them to ours; None: they are not appended."""
+
+    def __init__(
+        self, metrics: Metrics, tunnels: Tunnels, server: Origin | None, exit: Way, names: Collection[str] = ()
+    ) -> None:
         self._metrics = metrics
         self._tunnels = tunnels
         self._server = server
+        self._exit = exit
+        self._names = names
 
     async def answer(self, request: PageRequest) -> bytes:
         """A whole HTTP/1.1 answer."""
         head_only = request.method == "HEAD"
+        try:
+            here = own_host(request, self._names)
+        except Refused as refused:
+            log.warning("a page is not shown, Host is %s: %s", ascii(request.values("host"))[:100], refused)
+            return answer(refused.failure.http_status, _TEXT, f"{refused}\n".encode(), head_only=head_only)
         path = request.target.partition("?")[0]
-        if path not in ("/", "/metrics"):
-            return answer(404, _TEXT, b"not found; there is /metrics\n", head_only=head_only)
+        if path not in _PAGES:
+            return answer(404, _TEXT, f"not found; there is {', '.join(_PAGES)}\n".encode(), head_only=head_only)
         if request.method not in ("GET", "HEAD"):
             return answer(405, _TEXT, b"only GET and HEAD\n", [("Allow", "GET, HEAD")], head_only)
-        if path == "/":
-            return answer(200, _TEXT, _ABOUT.encode(), head_only=head_only)
-        body, content_type = await self._both_metrics(request.values("accept"))
-        return answer(200, content_type, body, head_only=head_only)
+        status, content_type, body = await self._page(path, here, request)
+        return answer(status, content_type, body, head_only=head_only)
+
+    async def _page(self, path: str, here: OwnHost | None, request: PageRequest) -> tuple[int, str, bytes]:
+        """Status, media type and content."""
+        match path:
+            case "/metrics":
+                body, content_type = await self._both_metrics(request.values("accept"))
+                return 200, content_type, body
+            case "/readyz":
+                problem = self._exit.problem
+                return (503, _TEXT, f"{problem}\n".encode()) if problem else (200, _TEXT, b"ok\n")
+            case "/healthz" | "/health":
+                return 200, _TEXT, b"ok\n"
+            case "/proxy.pac":
+                if here is None:
+                    return 400, _TEXT, b"the file names this proxy as Host does, and there is none\n"
+                return 200, CONTENT_TYPE, pac(here).encode()
+            case _:
+                return 200, _TEXT, _ABOUT.encode()
 
     async def _both_metrics(self, accept: str) -> tuple[bytes, str]:
         """Ours, and while a tunnel is open the server's among them: then always as text, which every server has."""
@@ -119,5 +159,9 @@ This port is an HTTP proxy and a SOCKS proxy (4, 4A, 5). Programs use it like th
     chromium --proxy-server=http://HOST:PORT
 
 The bytes travel through gRPC to the server, which connects to the destination.
-Metrics are at /metrics.
+
+/proxy.pac   sets up a browser that is given this address for automatic configuration
+/metrics     for Prometheus
+/healthz     alive (also /health)
+/readyz      an exit is connected
 """

@@ -7,6 +7,7 @@
     authority  host or host:port, without a user (RFC 9113 8.3.1)
     login      user:password, without control characters (RFC 7617 section 2)
     networks   10.0.0.0/8,::1/128
+    names      client,proxy.example.com
 
 A host is an address (IPv6 in brackets) or a name, which may be absolute (a dot behind it) or beyond ASCII (IDNA).
 
@@ -165,6 +166,14 @@ def parse_networks(text: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
 
 
+def parse_names(text: str) -> tuple[str, ...]:
+    """In lower case and without a dot at the end, as names are compared (RFC 4343)."""
+    names = tuple(parse_host(part.strip()).lower().removesuffix(".") for part in text.split(","))
+    if any(":" in name for name in names):
+        raise ValueError(text)
+    return names
+
+
 def parse_namespace(text: str) -> str:
     if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", text):
         raise ValueError(text)
@@ -202,6 +211,7 @@ SERVER = Kind("HOST:PORT", "host:port without a scheme, such as pog.example.com:
 EXIT = Kind("HOST:PORT", SERVER.form, parse_exit)
 LOGIN = Kind("USER:PASSWORD", "user:password, without quotes and control characters", parse_login, secret=True)
 NETWORKS = Kind("CIDR,...", "networks separated by commas, such as 127.0.0.0/8,::1/128", parse_networks)
+NAMES = Kind("NAME,...", "host names separated by commas, without ports, such as client,proxy.example", parse_names)
 NAMESPACE = Kind("PREFIX", "a metric name prefix of letters, digits, _ and :", parse_namespace)
 AUTHORITY = Kind(
     "HOST[:PORT]", "host or host:port without a scheme, such as pog.example.com, [::1] or [::1]:443", parse_authority

@@ -239,6 +239,13 @@ class ClientSettings(CommonSettings, Guarded):
         False,
         "Include the server's metrics in `/metrics` while a tunnel is open.",
     )
+    pages_hosts: tuple[str, ...] = setting(
+        "--pages-hosts",
+        "PAGES_HOSTS",
+        parsers.NAMES,
+        (),
+        "Names under which `/metrics` and the other pages are shown, besides localhost and IP addresses.",
+    )
     exit_wait: float = setting(
         "--exit-wait",
         "EXIT_WAIT",

@@ -167,6 +167,7 @@ class FakeExit:
         self.bug: Exception | None = None
         # The answer to all requests, within the call.
         self.failure: Failure | None = None
+        self.problem = ""
 
     def open(self, request: TunnelRequest, done: Callable[[Tunnel | Failure], None]) -> Asked:
         if self.bug is not None:
@@ -226,7 +227,7 @@ async def front(*, auth: Sequence[AuthItem] = (), **changes: Any) -> AsyncIterat
     metrics = Metrics("client", settings, tunnels)
     authenticator = Authenticator(settings.auth, "CLIENT_AUTH_", metrics)
     observer = TunnelObserver("client", tunnels, metrics, AccessLog(True, log, role="client"))
-    connections = Connections(settings, exit, Pages(metrics, tunnels, None), authenticator, observer)
+    connections = Connections(settings, exit, Pages(metrics, tunnels, None, exit), authenticator, observer)
     try:
         (endpoint,) = await connections.listener.listen(open_endpoints(settings.listen))
         yield Front(connections, exit, metrics, address_of(endpoint), log)

@@ -262,7 +262,7 @@ async def test_over_the_limit_of_tunnels_503_but_pages_are_served() -> None:
         assert b"MAX_TUNNELS" in body
         assert "connection_limit_reached" in fields["proxy-status"]
         third = await here.user()
-        third.send(b"GET /metrics HTTP/1.1\r\n\r\n")
+        third.send(b"GET /metrics HTTP/1.0\r\n\r\n")
         assert (await third.answer())[0] == 200
         first.reset()
         await tunnel.until(aborted=True)

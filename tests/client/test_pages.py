@@ -37,8 +37,14 @@ class FakeServer:
         return self.answer
 
 
+class FakeExit:
+    """An exit that says what it was told to."""
+
+    problem = ""
+
+
 async def get(pages: Pages, target: str, method: str = "GET", **fields: str) -> tuple[int, dict[str, str], str]:
-    request = PageRequest(method, target, tuple(fields.items()), "1.1")
+    request = PageRequest(method, target, tuple({"host": "127.0.0.1:18080", **fields}.items()), "1.1")
     head, _, body = (await pages.answer(request)).decode().partition("\r\n\r\n")
     first, *lines = head.split("\r\n")
     return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
@@ -48,7 +54,7 @@ def make(server: FakeServer | None = None, tunnels: int = 1) -> tuple[Pages, Met
     counted = Counted("client", SETTINGS)
     for _ in range(tunnels):
         counted.open()
-    return Pages(counted.metrics, counted.tunnels, server), counted.metrics
+    return Pages(counted.metrics, counted.tunnels, server, FakeExit(), ("client",)), counted.metrics
 
 
 async def test_metrics_in_the_form_that_is_asked_for() -> None:
@@ -72,6 +78,37 @@ async def test_other_pages() -> None:
     status, fields, body = await get(pages, "/", "HEAD")
     assert (status, body) == (200, "")
     assert int(fields["content-length"]) > 100
+
+
+async def test_health_is_being_there_and_readiness_an_exit() -> None:
+    exit, counted = FakeExit(), Counted("client", SETTINGS)
+    pages = Pages(counted.metrics, counted.tunnels, None, exit)
+    for path in ("/healthz", "/health", "/readyz"):
+        assert (await get(pages, path))[0] == 200
+    exit.problem = "west: connection refused"
+    status, _, body = await get(pages, "/readyz")
+    assert (status, body) == (503, "west: connection refused\n")
+    assert (await get(pages, "/healthz"))[0] == 200
+
+
+async def test_the_file_for_browsers_names_the_address_that_they_used() -> None:
+    pages, _ = make()
+    status, fields, body = await get(pages, "/proxy.pac", host="client:18080")
+    assert (status, fields["content-type"]) == (200, "application/x-ns-proxy-autoconfig")
+    assert '"PROXY client:18080"' in body
+    nameless = PageRequest("GET", "/proxy.pac", (), "1.0")
+    assert (await pages.answer(nameless)).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz", "/readyz", "/proxy.pac", "/nothing"])
+async def test_nothing_is_shown_under_a_strangers_name(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    pages, _ = make()
+    status, _, body = await get(pages, path, host="attacker.example:18080")
+    assert status == 421
+    assert "PAGES_HOSTS" in body
+    assert "attacker" not in body
+    assert "'attacker.example:18080'" in caplog.text
+    assert (await get(pages, path, host="client"))[0] in (200, 404)
 
 
 async def test_the_servers_metrics_come_among_ours() -> None:
@@ -132,7 +169,7 @@ async def test_what_can_go_wrong_with_them_is_counted(
 
 async def test_they_are_on_the_proxys_own_port_without_credentials() -> None:
     async with front() as here:
-        for request, status in ((b"GET / HTTP/1.0\r\n\r\n", 200), (b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n", 404)):
+        for request, status in ((b"GET / HTTP/1.0\r\n\r\n", 200), (b"GET /x HTTP/1.1\r\nHost: [::1]\r\n\r\n", 404)):
             user = await here.user()
             user.send(request)
             user.send_eof()

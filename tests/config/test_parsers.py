@@ -168,6 +168,18 @@ def test_a_login_shows_its_password_only_in_the_header() -> None:
     assert base64.b64decode(login.basic().removeprefix("Basic ")) == b"pog-client:s3cret:with colon"
 
 
+def test_names() -> None:
+    assert parsers.NAMES.parse("client") == ("client",)
+    assert parsers.NAMES.parse("Client, proxy.example.com.,z\u00fcrich.example") == (
+        "client",
+        "proxy.example.com",
+        "xn--zrich-kva.example",
+    )
+    for bad in ("", ",", "a,,b", "client:18080", "http://client", "a b", "*.example.com", "[::1]", "::1"):
+        with pytest.raises(ValueError):
+            parsers.NAMES.parse(bad)
+
+
 def test_networks() -> None:
     assert parsers.NETWORKS.parse("127.0.0.0/8, ::1") == (
         ipaddress.ip_network("127.0.0.0/8"),

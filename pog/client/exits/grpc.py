@@ -49,6 +49,11 @@ class GrpcExit:
         limits = Limits(wait=settings.wait, age=settings.max_connection_age)
         self._pool: Pool[Session] = Pool(self.name, self._dial, limits, metrics.waiters)
 
+    @property
+    def problem(self) -> str:
+        """Why no connection takes new streams; empty when one does."""
+        return self._pool.problem
+
     def start(self) -> None:
         self._pool.start()
 

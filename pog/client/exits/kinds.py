@@ -25,6 +25,10 @@ class RunningExit(Exit, Protocol):
     def name(self) -> str:
         """In logs, metrics and rules."""
 
+    @property
+    def problem(self) -> str:
+        """Why no tunnel can be opened now; empty when one can."""
+
     def start(self) -> None:
         """Begins to keep what it needs to open tunnels at once."""
 

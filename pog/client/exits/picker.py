@@ -217,6 +217,11 @@ class Picker(Generic[S]):
         return step
 
     @property
+    def connected(self) -> bool:
+        """Whether a connection takes new streams, if not right now: it may be full."""
+        return any(not each.session.draining for each in self._connections)
+
+    @property
     def _fresh(self) -> list[PooledConnection[S]]:
         """Those that new streams should go to."""
         return [each for each in self._connections if not each.old and not each.session.draining]

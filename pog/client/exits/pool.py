@@ -129,6 +129,11 @@ class Pool(Generic[S]):
             if self._picker.release(request) is not None:
                 self._update()
 
+    @property
+    def problem(self) -> str:
+        """Why there is no connection for new streams; empty when there is one."""
+        return "" if self._picker.connected else f"{self._name}: {self._reason}"
+
     def _unavailable(self, what: str = "") -> ExitUnavailable:
         return ExitUnavailable(f"{self._name}: {what}{self._reason}", self._kind)
 

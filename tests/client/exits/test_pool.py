@@ -143,6 +143,21 @@ async def test_a_dial_that_is_cancelled_from_within_is_a_failed_dial() -> None:
     await pool.close()
 
 
+async def test_the_problem_is_why_no_connection_takes_new_streams() -> None:
+    dials = Dials()
+    pool = make(dials)
+    assert pool.problem == "west: no connection yet"
+    await dials.fail("connection refused")
+    assert pool.problem == "west: connection refused"
+    session = await dials.connect(limit=1)
+    await open_stream(pool)
+    assert pool.problem == "", "a full connection is one"
+    session.draining = True
+    assert pool.problem
+    await pool.close()
+    assert pool.problem == "west: the client is shutting down"
+
+
 async def test_a_request_waits_for_the_connection_and_gets_the_reason_when_none_comes() -> None:
     dials, waiting = Dials(), waiting_gauge()
     pool = make(dials, quick(wait=0.1), waiting)

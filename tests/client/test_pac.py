@@ -1,0 +1,35 @@
+"""The file that sets up a browser, as a JavaScript engine reads it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from pog.client.own_host import OwnHost
+from pog.client.pac import pac
+
+NODE = shutil.which("node")
+
+
+def test_the_proxy_is_the_address_by_which_it_was_found() -> None:
+    assert '"PROXY 127.0.0.1:18080"' in pac(OwnHost("127.0.0.1", 18080))
+    assert '"PROXY [::1]:3128"' in pac(OwnHost("::1", 3128))
+    assert '"PROXY [fe80::1]:3128"' in pac(OwnHost("fe80::1%eth0", 3128))
+    assert '"PROXY client:80"' in pac(OwnHost("client", None))
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not installed")
+def test_loopback_and_plain_names_are_direct_and_all_else_is_not() -> None:
+    direct = ["localhost", "LocalHost", "a.localhost", "printer", "127.0.0.1", "127.9.8.7", "::1", "[::1]"]
+    direct += ["localhost.", "::ffff:127.0.0.1", "[::ffff:7f00:1]"]
+    through = ["example.com", "example.com.", "127.0.0.1.example.com", "10.0.0.1", "1.127.0.0.1", "notlocalhost.com"]
+    through += ["2001:db8::1", "[2001:db8::1]", "::1.example", "localhost.example"]
+    hosts = json.dumps(direct + through)
+    script = (
+        pac(OwnHost("127.0.0.1", 1)) + f"console.log(JSON.stringify({hosts}.map(h => FindProxyForURL('http://x/', h))))"
+    )
+    ended = subprocess.run([NODE or "", "-e", script], capture_output=True, text=True, check=True, timeout=30)
+    assert json.loads(ended.stdout) == ["DIRECT"] * len(direct) + ["PROXY 127.0.0.1:1"] * len(through)
