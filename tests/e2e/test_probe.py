@@ -19,7 +19,7 @@ from tests.helpers.items import item
 from tests.helpers.known_faults import LATE_DATA
 from tests.helpers.origin import Origins, full_backlog, silent, unused_port
 from tests.helpers.process import Program
-from tests.helpers.user import basic, connect
+from tests.helpers.user import basic, connect, get
 from tests.helpers.watch import eventually
 
 if TYPE_CHECKING:
@@ -114,6 +114,35 @@ def test_a_server_that_drains(origins: Origins) -> None:
 
 def check_fails(end: pog.End) -> None:
     assert run("health", end.host_port, "--insecure", "--limit", "1")[0] == 1
+
+
+def test_a_client_is_well_when_its_exit_is_connected() -> None:
+    port = unused_port()
+    client = pog.client(f"127.0.0.1:{port}")
+    with client.program:
+        status, said, _ = run("health", "--client", client.host_port)
+        assert status == 1
+        assert said.startswith(f"127.0.0.1:{port}: "), said
+        assert get(client.address, "/readyz") == (503, f"{said}\n")
+        assert get(client.address, "/healthz")[0] == 200
+        server = pog.server({"SERVER_LISTEN": f"127.0.0.1:{port}"})
+        with server.program:
+            eventually(lambda: check_ready(client, 200))
+            for address in (client.host_port, f":{client.address[1]}", f"http://{client.host_port}"):
+                assert run("health", "--client", address)[:2] == (0, "ok")
+        eventually(lambda: check_ready(client, 503))
+        assert run("health", "--client", client.host_port)[0] == 1
+
+
+def check_ready(client: pog.End, status: int) -> None:
+    assert get(client.address, "/readyz")[0] == status
+
+
+def test_what_is_no_client() -> None:
+    status, said, everything = run("health", "--client", f"127.0.0.1:{unused_port()}")
+    assert (status, said) == (1, ""), everything
+    assert "refused" in everything.lower()
+    assert run("health", "--client", "127.0.0.1:1,127.0.0.1:2")[0] == 2
 
 
 class Original(HealthcheckBase):
