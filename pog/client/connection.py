@@ -57,8 +57,8 @@ _LINGER = 2.0
 class Pages(Protocol):
     """What the client's own port shows."""
 
-    async def answer(self, request: PageRequest) -> bytes:
-        """A whole HTTP/1.1 answer."""
+    async def answer(self, request: PageRequest, *, tls: bool = False) -> bytes:
+        """A whole HTTP/1.1 answer; with `tls` the request came by TLS."""
 
 
 class Shared(opening.Shared, Protocol):
@@ -393,7 +393,8 @@ class UserConnection(asyncio.Protocol):
 
     async def _page(self, request: PageRequest) -> None:
         try:
-            data = await self._shared.pages.answer(request)
+            tls = self._transport.get_extra_info("sslcontext") is not None
+            data = await self._shared.pages.answer(request, tls=tls)
         except Exception:
             log.exception("a page could not be made")
             data = self._front.refused(Failure(FailureKind.INTERNAL, "internal error"))

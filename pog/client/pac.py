@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/x-ns-proxy-autoconfig"
 
-_HTTP_PORT = 80
+# What Host leaves out.
+_HTTP_PORT, _HTTPS_PORT = 80, 443
 
 # An IPv6 address may come with brackets or without.
 _FILE = """\
@@ -25,15 +26,17 @@ function FindProxyForURL(url, host) {{
   host = host.toLowerCase().replace(/^\\[|\\]$/g, "").replace(/\\.$/, "");
   var plain = !/[.:]/.test(host);
   var loopback = /\\.localhost$|^127\\.\\d+\\.\\d+\\.\\d+$|^::1$|^::ffff:127\\.|^::ffff:7f[0-9a-f]{{2}}:/.test(host);
-  return plain || loopback ? "DIRECT" : "PROXY {proxy}";
+  return plain || loopback ? "DIRECT" : "{proxy}";
 }}
 """
 
 
-def pac(here: OwnHost) -> str:
-    """`here` is the address under which the browser found this client, and under which it will find the proxy.
+def pac(here: OwnHost, *, tls: bool = False) -> str:
+    """`here` is the address under which the browser found this client, and under which it will find the proxy; with
+    `tls` that is an HTTPS proxy, as this port is.
 
     It comes from the browser and goes into a program: nothing passes but an address or a name as own_host lets them.
     """
     host = here.host.partition("%")[0]  # a scope of IPv6 has no place there
-    return _FILE.format(proxy=join_host_port(host, here.port or _HTTP_PORT))
+    kind, usual = ("HTTPS", _HTTPS_PORT) if tls else ("PROXY", _HTTP_PORT)
+    return _FILE.format(proxy=f"{kind} {join_host_port(host, here.port or usual)}")

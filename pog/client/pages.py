@@ -63,8 +63,8 @@ class Pages:
         self._exit = exit
         self._names = names
 
-    async def answer(self, request: PageRequest) -> bytes:
-        """A whole HTTP/1.1 answer."""
+    async def answer(self, request: PageRequest, *, tls: bool = False) -> bytes:
+        """A whole HTTP/1.1 answer; with `tls` the request came by TLS."""
         head_only = request.method == "HEAD"
         try:
             here = own_host(request, self._names)
@@ -76,10 +76,10 @@ class Pages:
             return answer(404, _TEXT, f"not found; there is {', '.join(_PAGES)}\n".encode(), head_only=head_only)
         if request.method not in ("GET", "HEAD"):
             return answer(405, _TEXT, b"only GET and HEAD\n", [("Allow", "GET, HEAD")], head_only)
-        status, content_type, body = await self._page(path, here, request)
+        status, content_type, body = await self._page(path, request, here, tls)
         return answer(status, content_type, body, head_only=head_only)
 
-    async def _page(self, path: str, here: OwnHost | None, request: PageRequest) -> tuple[int, str, bytes]:
+    async def _page(self, path: str, request: PageRequest, here: OwnHost | None, tls: bool) -> tuple[int, str, bytes]:
         """Status, media type and content."""
         match path:
             case "/metrics":
@@ -93,7 +93,7 @@ class Pages:
             case "/proxy.pac":
                 if here is None:
                     return 400, _TEXT, b"the file names this proxy as Host does, and there is none\n"
-                return 200, CONTENT_TYPE, pac(here).encode()
+                return 200, CONTENT_TYPE, pac(here, tls=tls).encode()
             case _:
                 return 200, _TEXT, _ABOUT.encode()
 

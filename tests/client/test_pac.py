@@ -19,6 +19,8 @@ def test_the_proxy_is_the_address_by_which_it_was_found() -> None:
     assert '"PROXY [::1]:3128"' in pac(OwnHost("::1", 3128))
     assert '"PROXY [fe80::1]:3128"' in pac(OwnHost("fe80::1%eth0", 3128))
     assert '"PROXY client:80"' in pac(OwnHost("client", None))
+    assert '"HTTPS client:443"' in pac(OwnHost("client", None), tls=True)
+    assert '"HTTPS 127.0.0.1:18443"' in pac(OwnHost("127.0.0.1", 18443), tls=True)
 
 
 @pytest.mark.skipif(NODE is None, reason="node is not installed")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
+import ssl
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +26,8 @@ from tests.helpers.user import basic, connect, get
 from tests.helpers.watch import eventually
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import grpclib.server
 
     from tests.helpers.tls import Authority
@@ -132,6 +137,37 @@ def test_a_client_is_well_when_its_exit_is_connected() -> None:
                 assert run("health", "--client", address)[:2] == (0, "ok")
         eventually(lambda: check_ready(client, 503))
         assert run("health", "--client", client.host_port)[0] == 1
+
+
+def test_a_client_behind_tls_and_at_a_unix_domain_socket(
+    shared_server: pog.End, authority: Authority, tmp_path: Path
+) -> None:
+    """The certificate is verified; and the file for browsers leads to an HTTPS proxy where it came from one."""
+    unix = f"unix:{tmp_path / 'sock'}"
+    env = {
+        "CLIENT_LISTEN": f"127.0.0.1:0,https://127.0.0.1:0,{unix}",
+        "CLIENT_TLS_CERT": str(authority.cert_file),
+        "CLIENT_TLS_KEY": str(authority.key_file),
+    }
+    client = pog.client(shared_server.host_port, env)
+    with client.program:
+        tls = client.program.wait_line(r"https://(\S+),")[1]
+        trusts = {"SSL_CERT_FILE": str(authority.ca_file)}
+        eventually(lambda: check_ready(client, 200))
+        assert run("health", "--client", unix)[:2] == (0, "ok")
+        assert run("health", "--client", f"https://{tls}", env=trusts)[:2] == (0, "ok")
+        assert run("health", "--client", f"https://{tls}", "--skip-verify")[0] == 0
+        status, _, said = run("health", "--client", f"https://{tls}")
+        assert status == 1
+        assert "certificate" in said
+        with ask_tls(tls, authority) as connection:
+            connection.request("GET", "/proxy.pac")
+            assert f'"HTTPS {tls}"' in connection.getresponse().read().decode()
+
+
+def ask_tls(address: str, authority: Authority) -> closing[http.client.HTTPSConnection]:
+    context = ssl.create_default_context(cafile=str(authority.ca_file))
+    return closing(http.client.HTTPSConnection(address, timeout=15, context=context))
 
 
 def check_ready(client: pog.End, status: int) -> None:
