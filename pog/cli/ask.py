@@ -9,8 +9,8 @@ import click
 
 from pog.cli.group import say
 from pog.cli.options import rows, seconds, takes
+from pog.config.client import single_exit
 from pog.config.endpoints import ENDPOINTS, Endpoint
-from pog.config.exits import BuiltIn
 from pog.config.parsers import LOGIN, SERVER
 from pog.config.settings import ClientSettings, load
 from pog.errors import SettingsError
@@ -46,10 +46,10 @@ def server_exit(flags: dict[str, object | None], addr: str, auth: str | None) ->
     if auth is not None:
         environ["CLIENT_POG_AUTH"] = auth
     try:
-        exit = load(ClientSettings, environ, flags | {"server_addr": addr}).exit
-        if isinstance(exit, BuiltIn):
+        settings = load(ClientSettings, environ, flags | {"server_addr": addr})
+        if not isinstance(settings.server_addr, Address):
             raise SettingsError("--server-addr", f"must be {SERVER.form}, not {addr!r}")
-        return exit
+        return single_exit(settings, settings.server_addr)
     except SettingsError as error:
         said = {"--server-addr": SERVER.metavar} | ({} if auth is None else {"CLIENT_POG_AUTH": "--auth"})
         raise SettingsError(said.get(error.name, error.name), error.problem) from None

@@ -10,6 +10,7 @@ import click
 
 from pog.cli.group import announce, remembered, says
 from pog.cli.options import only_variables, rows, takes
+from pog.config.client import load_client
 from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, load
 from pog.net.address import Address, UnixPath
 
@@ -23,7 +24,7 @@ SERVER_ROWS = rows(ServerSettings)
 CLIENT_ROWS = rows(ClientSettings)
 # What `up` decides itself is left out.
 UP_SERVER_ROWS = rows(ServerSettings, "listen", "workers", "grpc_and_http_mux", "auth_file")
-UP_CLIENT_ROWS = rows(ClientSettings, "server_addr", "server_host", "insecure", "skip_verify")
+UP_CLIENT_ROWS = rows(ClientSettings, "config", "server_addr", "server_host", "insecure", "skip_verify", "first_flight")
 UP_ROWS = UP_CLIENT_ROWS + [row for row in UP_SERVER_ROWS if row not in UP_CLIENT_ROWS]
 
 
@@ -46,7 +47,8 @@ def server(**flags: object) -> None:
 @takes(CLIENT_ROWS)
 def client(**flags: object) -> None:
     """Be an HTTP proxy for programs here, and tunnel their connections to a server."""
-    settings = remembered(load(ClientSettings, os.environ, flags))
+    settings, notes = load_client(os.environ, flags)
+    remembered(settings)
     from pog.client.app import run as run_client
     from pog.net.inherited import inherited_sockets
 
@@ -54,6 +56,8 @@ def client(**flags: object) -> None:
 
     def started(endpoints: list[Endpoint]) -> None:
         says("pog client on")(endpoints)
+        for note in notes:
+            announce(f"pog: {note}", logging.WARNING)
         warn_if_open(settings, endpoints)
 
     run_logged(settings, lambda shutdown: run_client(settings, shutdown=shutdown, started=started, inherited=inherited))
@@ -68,7 +72,7 @@ def up(**flags: object) -> None:
 
     decided = {"listen": SERVER_LISTEN, "grpc_and_http_mux": True, "auth_file": None}
     ours = load(ServerSettings, os.environ, flags | decided)
-    fixed = {"server_addr": SERVER_LISTEN, "server_host": "", "insecure": True, "skip_verify": False}
+    fixed = {"config": "", "server_addr": SERVER_LISTEN, "server_host": "", "insecure": True, "skip_verify": False}
     theirs = remembered(load(ClientSettings, os.environ, flags | fixed))
 
     def started(server: Address, clients: list[Endpoint]) -> None:

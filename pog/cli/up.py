@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from typing import TYPE_CHECKING
 
+from pog.config.client import with_server
 from pog.net.address import Address
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ async def up(
         serving = serve(server, shutdown=stop_server, started=lambda addresses: listening.set_result(addresses[0]))
         tasks.create_task(serving, name="server")
         address = await listening
-        settings = dataclasses.replace(client, server_addr=address)
-        await run(settings, shutdown=shutdown, started=lambda addresses: started(address, addresses))
+        await run(
+            with_server(client, address), shutdown=shutdown, started=lambda addresses: started(address, addresses)
+        )
         stop_server.set()

@@ -12,7 +12,7 @@ from pog.auth.reload import reload_auth
 from pog.client.connections import Connections
 from pog.client.endpoints import certificate_for, open_endpoints
 from pog.client.exits.grpc import GrpcExit
-from pog.client.exits.kinds import make_exit
+from pog.client.exits.kinds import make_exits
 from pog.client.pages import Pages
 from pog.errors import SettingsError
 from pog.observe.accesslog import AccessLog
@@ -50,7 +50,7 @@ async def run(
     certificate = certificate_for(settings, settings.listen, inherited)
     tunnels = Tunnels()
     metrics = Metrics("client", settings, tunnels)
-    exit = make_exit(settings.exit, settings, metrics)
+    exit = make_exits(settings, metrics)
     access_log = AccessLog(
         settings.access_log, role="client", style=settings.log_format, on_dropped=metrics.log_dropped.inc
     )

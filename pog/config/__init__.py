@@ -4,5 +4,9 @@ settings     the two tables of settings, and how they are read
 options      one row of these tables
 parsers      the grammar of each kind of value [pure]
 endpoints    where a client listens [pure]
+client       what a client is started with: settings, and a file's exits and rules
+file         the configuration file, in TOML
+exits        one way out, as a file or a variable says it [pure]
+rules        which exits a request may take [pure]
 auth_items   the grammar of auth items, and the files that hold them
 """

@@ -40,7 +40,8 @@ class ServerExit:
     """One pog server as a way out, and how to reach it. Times are in seconds.
 
     `authority` is the :authority to send and the name to verify, "" for those of the address. `wait`: how long a
-    request waits while there is no connection. `max_connection_age`: then tunnels go on a new connection; 0 is never.
+    request waits while there is no connection; with `fail_fast` it waits for no more than the dial under way.
+    `max_connection_age`: then tunnels go on a new connection; 0 is never.
     """
 
     name: str
@@ -53,3 +54,4 @@ class ServerExit:
     connect_timeout: float = 10.0
     keepalive: float = 30.0
     max_connection_age: float = 3000.0
+    fail_fast: bool = False

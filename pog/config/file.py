@@ -169,9 +169,7 @@ def _exit(where: str, given: _Exit, environ: Mapping[str, str]) -> ServerExit:
         skip_verify=given.tls.skip_verify,
         login=login,
     )
-    if given.connect_timeout is not None:
-        exit = dataclasses.replace(exit, connect_timeout=given.connect_timeout)
-    return exit
+    return dataclasses.replace(exit, connect_timeout=given.connect_timeout or 0.0)
 
 
 def _parsed(where: str, kind: parsers.Kind[Any], text: str) -> Any:

@@ -8,15 +8,16 @@ A flag wins over a variable, a variable over the default. An empty variable coun
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pog.config import parsers
 from pog.config.auth_items import ITEM, ITEM_FILE, AuthItem, ItemFile, parse_items
 from pog.config.endpoints import ENDPOINTS, Endpoint
 from pog.config.exits import BuiltIn, Login, ServerExit
-from pog.config.options import Setting, required, setting
+from pog.config.options import Setting, setting
 from pog.config.parsers import Kind, Network
+from pog.config.rules import Rule
 from pog.errors import SettingsError
 from pog.net.address import Address
 
@@ -179,10 +180,19 @@ class ServerSettings(CommonSettings, Guarded):
 class ClientSettings(CommonSettings, Guarded):
     """What only the client has."""
 
-    server_addr: Address | BuiltIn = field(
-        metadata=required(
-            "--server-addr", "SERVER_ADDR", parsers.EXIT, "Address of the server; `direct:` connects without one."
-        )
+    config: str = setting(
+        "--config",
+        "POG_CONFIG",
+        parsers.PATH,
+        "",
+        "File with settings, exits and rules (TOML). Default: `pog/config.toml` among the user's configuration files.",
+    )
+    server_addr: Address | BuiltIn | None = setting(
+        "--server-addr",
+        "SERVER_ADDR",
+        parsers.OPTIONAL_EXIT,
+        None,
+        "Address of the server; `direct:` connects without one. Required without a configuration file.",
     )
     server_host: str = setting(
         "--server-host",
@@ -293,35 +303,35 @@ class ClientSettings(CommonSettings, Guarded):
         "--max-tunnels", "MAX_TUNNELS", parsers.COUNT, 10_000, "Maximum number of concurrent tunnels."
     )
 
-    @property
-    def exit(self) -> ServerExit | BuiltIn:
-        """The one way out."""
-        if isinstance(self.server_addr, BuiltIn):
-            return self.server_addr
-        return ServerExit(
-            name=str(self.server_addr),
-            server=self.server_addr,
-            authority=self.server_host,
-            insecure=self.insecure,
-            skip_verify=self.skip_verify,
-            login=self.pog_auth,
-            wait=self.exit_wait,
-            connect_timeout=self.connect_timeout,
-            keepalive=self.keepalive,
-            max_connection_age=self.max_connection_age,
-        )
+    first_flight: bool = setting(
+        "--first-flight",
+        "FIRST_FLIGHT",
+        parsers.BOOL,
+        True,
+        "Send a ClientHello or a GET again through the next exit when the first one breaks without an answer.",
+    )
+    # From the configuration file, or what SERVER_ADDR means (config/client.py).
+    exits: tuple[ServerExit | BuiltIn, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+
+NOT_SET = "is not set; it must be {form} (or give {flag})"
 
 
 def table(cls: type[CommonSettings]) -> Iterator[tuple[str, Setting]]:
     """Field and row, in the order of declaration, inherited ones first."""
     for each in dataclasses.fields(cls):
-        yield each.name, each.metadata["setting"]
+        if "setting" in each.metadata:
+            yield each.name, each.metadata["setting"]
 
 
-def load(cls: type[S], environ: Mapping[str, str], flags: Mapping[str, object | None]) -> S:
-    """Settings from flags and environment. Raises SettingsError.
+def load(
+    cls: type[S], environ: Mapping[str, str], flags: Mapping[str, object | None], file: Mapping[str, str] | None = None
+) -> S:
+    """Settings from flags, environment and `file`, in that order. Raises SettingsError.
 
-    The keys of `flags` are those of Setting.key; text is parsed, other values are used as they are, None is unset.
+    The keys of `flags` are those of Setting.key; text is parsed, other values are used as they are, None is unset. The
+    keys of `file` are the same, its values are texts.
     """
     found: dict[str, Any] = {}
     for name, row in table(cls):
@@ -329,8 +339,10 @@ def load(cls: type[S], environ: Mapping[str, str], flags: Mapping[str, object | 
             found[name] = parse_items(row.env[:-1], environ)
         elif parse := next(row.given(environ, flags), None):
             found[name] = parse()
+        elif file and row.flag and row.key in file:
+            found[name] = row.read(row.key, file[row.key])
         elif row.is_required:
-            raise SettingsError(row.env, f"is not set; it must be {row.kind.form} (or give {row.flag})")
+            raise SettingsError(row.env, NOT_SET.format(form=row.kind.form, flag=row.flag))
     return cls(**found)
 
 

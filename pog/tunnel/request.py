@@ -39,7 +39,7 @@ class TunnelRequest:
     remote: str
 
 
-def _nobody_asks(how: Ended) -> None:
+def unheard(how: Ended) -> None:
     """For an exit that does not want to know how its tunnels end."""
 
 
@@ -53,7 +53,10 @@ class Tunnel:
 
     transport: asyncio.Transport
     exit: str
-    on_end: Callable[[Ended], None] = _nobody_asks
+    on_end: Callable[[Ended], None] = unheard
+    # By which rule, and why this exit and no other; empty where there is no choice.
+    rule: str = ""
+    reason: str = ""
 
 
 class Attempt(Protocol):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pog.client.app import run as run_client
+from pog.config.client import with_server
 from pog.config.endpoints import Endpoint
 from pog.proto.grpcproxy_pb2 import Packet
 from tests.client.server import serving
@@ -43,7 +44,7 @@ async def user_of(address: Address) -> User:
 
 
 def settings_for(address: Address, **changes: Any) -> ClientSettings:
-    return replace(SETTINGS, server_addr=address, access_log=False, **changes)
+    return with_server(replace(SETTINGS, access_log=False, **changes), address)
 
 
 async def test_from_start_to_shutdown_with_a_tunnel_that_ends_in_time() -> None:

@@ -1,6 +1,10 @@
 """The ways out of a client: each takes a TunnelRequest and gives a Tunnel or a Failure.
 
+base      what every exit is
 kinds     the table of all kinds
+routed    a choice among several: rules, failover
+router    which of them, in which order, and why [pure]
+retry     a transport whose first bytes go again through the next exit
 direct    this machine: dials the destination from here
 reject    refuses everything
 grpc      one pog server: tunnels through it, and its pages

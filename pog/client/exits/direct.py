@@ -38,6 +38,10 @@ class DirectExit:
         """It is always there."""
         return ""
 
+    @property
+    def down(self) -> bool:
+        return False
+
     def start(self) -> None:
         """There is nothing to connect to in advance."""
 

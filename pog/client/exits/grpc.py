@@ -46,13 +46,18 @@ class GrpcExit:
             abilities=True,
         )
         self.name = settings.name
-        limits = Limits(wait=settings.wait, age=settings.max_connection_age)
+        limits = Limits(wait=settings.wait, age=settings.max_connection_age, fail_fast=settings.fail_fast)
         self._pool: Pool[Session] = Pool(self.name, self._dial, limits, metrics.waiters)
 
     @property
     def problem(self) -> str:
         """Why no connection takes new streams; empty when one does."""
         return self._pool.problem
+
+    @property
+    def down(self) -> bool:
+        """Whether there is no connection and the last attempt to get one failed."""
+        return self._pool.down
 
     def start(self) -> None:
         self._pool.start()

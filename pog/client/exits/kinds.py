@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from pog.client.exits.direct import DirectExit
 from pog.client.exits.grpc import GrpcExit
 from pog.client.exits.reject import RejectExit
+from pog.client.exits.routed import RoutedExit
 from pog.config.exits import BuiltIn, ServerExit
+from pog.config.rules import Rules
 from pog.errors import SettingsError
-from pog.tunnel.request import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pog.client.exits.base import RunningExit
     from pog.config.settings import ClientSettings
     from pog.observe.metrics import Metrics
-
-
-class RunningExit(Exit, Protocol):
-    """An exit with a lifetime: made before the event loop does anything, started once, closed in the end."""
-
-    @property
-    def name(self) -> str:
-        """In logs, metrics and rules."""
-
-    @property
-    def problem(self) -> str:
-        """Why no tunnel can be opened now; empty when one can."""
-
-    def start(self) -> None:
-        """Begins to keep what it needs to open tunnels at once."""
-
-    async def close(self) -> None:
-        """Ends everything that it has started; tunnels have ended before."""
 
 
 BUILT_IN: dict[str, Callable[[ClientSettings], RunningExit]] = {
     "direct": lambda settings: DirectExit("direct", settings.connect_timeout),
     "reject": lambda settings: RejectExit("reject"),
 }
+
+
+def make_exits(settings: ClientSettings, metrics: Metrics) -> RunningExit:
+    """All exits of a client as one. With one exit and no rules it is that one itself, and costs nothing more."""
+    made = {exit.name: make_exit(exit, settings, metrics) for exit in settings.exits}
+    if len(made) == 1 and not settings.rules:
+        return next(iter(made.values()))
+    return RoutedExit(made, Rules(settings.rules), retry=settings.first_flight)
 
 
 def make_exit(exit: ServerExit | BuiltIn, settings: ClientSettings, metrics: Metrics) -> RunningExit:

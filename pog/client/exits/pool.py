@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 class Limits:
     """`wait`: how long a request waits for a connection. `age`: of a connection that takes new streams; 0 is no limit.
     `urgent_interval`: between two dials while requests wait. Seconds, all of them. `waiting`: requests that may wait.
+    `fail_fast`: requests wait for the dial under way only, and not at all once one has failed: others can serve them.
     """
 
     wait: float
@@ -35,6 +36,7 @@ class Limits:
     backoff: Backoff = field(default_factory=Backoff)
     urgent_interval: float = 1.0
     waiting: int = 1000
+    fail_fast: bool = False
 
 
 class Pool(Generic[S]):
@@ -77,6 +79,11 @@ class Pool(Generic[S]):
             task.cancel()
         await asyncio.gather(*self._dials, return_exceptions=True)
 
+    @property
+    def down(self) -> bool:
+        """Whether there is no connection and the last dial failed."""
+        return self._redial.failing and not self._picker.connected
+
     # For the opener of streams.
 
     def pick(self, avoid: S | None = None) -> S | None:
@@ -94,7 +101,7 @@ class Pool(Generic[S]):
         session = self.pick(avoid)
         if session is not None:
             return session
-        if self._closed:
+        if self._closed or (self._limits.fail_fast and self.down):
             raise self._unavailable()
         waiting = len(self._picker.waiting)
         if waiting >= self._limits.waiting:
@@ -117,7 +124,7 @@ class Pool(Generic[S]):
             while True:
                 self._update()
                 await woken.wait()
-                if self._closed:
+                if self._closed or (self._limits.fail_fast and self.down):
                     raise self._unavailable()
                 session = self._picker.claim(request)
                 if session is not None:
@@ -224,3 +231,6 @@ class Pool(Generic[S]):
         level = logging.WARNING if reason != self._reason else logging.DEBUG
         log.log(level, "exit %s: cannot connect: %s; next attempt in %.1f s", self._name, reason, delay)
         self._reason, self._kind = reason, kind
+        if self._limits.fail_fast:
+            for request in [*self._picker.waiting]:
+                request.wake()

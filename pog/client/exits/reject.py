@@ -23,6 +23,10 @@ class RejectExit:
         """It is always there."""
         return ""
 
+    @property
+    def down(self) -> bool:
+        return False
+
     def start(self) -> None:
         """Nothing to do."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pog.client.exits.connect import Target, connect
-from pog.config.exits import ServerExit
+from pog.config.client import single_exit
 from pog.errors import ExitUnavailable, FailureKind
 from pog.net.address import Address
 from pog.net.resolve import Resolver
@@ -40,9 +40,7 @@ async def dial(target: Target) -> Session:
 
 
 def target(server_addr: Address, **changes: object) -> Target:
-    exit = replace(SETTINGS, server_addr=server_addr, **changes).exit  # type: ignore[arg-type]
-    assert isinstance(exit, ServerExit)
-    return Target.of(exit)
+    return Target.of(single_exit(replace(SETTINGS, **changes), server_addr))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from grpclib.const import Status
 from h2.errors import ErrorCodes
 
 from pog.client.exits.grpc import GrpcExit
-from pog.config.exits import Login, ServerExit
+from pog.config.client import single_exit
+from pog.config.exits import Login
 from pog.errors import Failure, FailureKind, Refused
 from pog.grpctest import Faults
 from pog.http2.session import Session
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def exit_to(address: Address, **changes: Any) -> AsyncIterator[GrpcExit]:
     settings = replace(SETTINGS, server_addr=address, **changes)
-    assert isinstance(settings.exit, ServerExit)
-    exit = GrpcExit(settings.exit, Metrics("client", settings, Tunnels()))
+    exit = GrpcExit(single_exit(settings, address), Metrics("client", settings, Tunnels()))
     exit.start()
     try:
         yield exit

@@ -1,0 +1,126 @@
+"""The settings of a client: flags, variables, and a configuration file with its exits and rules.
+
+1. `--config` or POG_CONFIG names the file; otherwise the default place is looked at.
+2. SERVER_ADDR alone is one exit and one rule. Beside exits of a file that was named it is an error; a file in the
+   default place gives way to it.
+3. Without rules every request may take every exit, in the order of the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING
+
+from pog.config import parsers
+from pog.config.exits import BuiltIn, ServerExit
+from pog.config.rules import Rule
+from pog.config.settings import NOT_SET, ClientSettings, load, table
+from pog.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pog.config.file import ConfigFile
+    from pog.net.address import Address
+
+
+def load_client(
+    environ: Mapping[str, str], flags: Mapping[str, object | None], default_path: str | None = None
+) -> tuple[ClientSettings, list[str]]:
+    """The settings, and what the start log should say about them. Raises SettingsError."""
+    notes: list[str] = []
+    file = _file(environ, flags, default_path, notes)
+    settings = load(ClientSettings, environ, flags, file.settings if file else None)
+    if file is None or not (file.exits or file.rules):
+        return _one_exit(settings, file), notes
+    from pog.config.file import all_exits
+
+    notes += [f"{file.path}: {warning}" for warning in file.warnings]
+    exits = tuple(_with_limits(exit, settings) for exit in all_exits(file))
+    return dataclasses.replace(settings, config=file.path, exits=exits, rules=(*file.rules, _last(file, exits))), notes
+
+
+def single_exit(settings: ClientSettings, address: Address) -> ServerExit:
+    """What SERVER_ADDR and the variables beside it mean."""
+    return ServerExit(
+        name=str(address),
+        server=address,
+        authority=settings.server_host,
+        insecure=settings.insecure,
+        skip_verify=settings.skip_verify,
+        login=settings.pog_auth,
+        wait=settings.exit_wait,
+        connect_timeout=settings.connect_timeout,
+        keepalive=settings.keepalive,
+        max_connection_age=settings.max_connection_age,
+    )
+
+
+def with_server(settings: ClientSettings, address: Address) -> ClientSettings:
+    """The settings of a client that knows one server."""
+    return dataclasses.replace(settings, server_addr=address, exits=(single_exit(settings, address),), rules=())
+
+
+def _file(
+    environ: Mapping[str, str], flags: Mapping[str, object | None], default_path: str | None, notes: list[str]
+) -> ConfigFile | None:
+    named = flags.get("config") or environ.get("POG_CONFIG")
+    server = "--server-addr" if flags.get("server_addr") else "SERVER_ADDR" if environ.get("SERVER_ADDR") else ""
+    if not named:
+        path = default_path if default_path is not None else _default_path(environ)
+        if not os.path.exists(path):
+            return None
+        if server:
+            notes.append(f"{server} is set, so {path} is not used")
+            return None
+        named = path
+        server = ""
+    from pog.config.file import read_file
+
+    file = read_file(str(named), environ)
+    known = {row.key for _, row in table(ClientSettings) if row.flag} - {"config", "server_addr"}
+    for key in file.settings:
+        if key not in known:
+            raise SettingsError(f"{file.path}: {key}", "is no setting of a client; see `pog client --help`")
+    if server and file.exits:
+        raise SettingsError(server, f"must not be set beside [[exits]] of {file.path}")
+    return file
+
+
+def _default_path(environ: Mapping[str, str]) -> str:
+    """platformdirs takes some milliseconds to import; on Linux the place is known without it."""
+    from pog.config.file import default_path
+
+    return default_path(environ)
+
+
+def _one_exit(settings: ClientSettings, file: ConfigFile | None) -> ClientSettings:
+    match settings.server_addr:
+        case None:
+            if file is not None:
+                raise SettingsError(file.path, "has no [[exits]], and SERVER_ADDR is not set")
+            raise SettingsError("SERVER_ADDR", NOT_SET.format(form=parsers.SERVER.form, flag="--server-addr"))
+        case BuiltIn() as exit:
+            return dataclasses.replace(settings, exits=(exit,))
+        case address:
+            return dataclasses.replace(settings, exits=(single_exit(settings, address),))
+
+
+def _with_limits(exit: ServerExit | BuiltIn, settings: ClientSettings) -> ServerExit | BuiltIn:
+    """What the file does not say of each exit is the same for all."""
+    if isinstance(exit, BuiltIn):
+        return exit
+    return dataclasses.replace(
+        exit,
+        wait=settings.exit_wait,
+        connect_timeout=exit.connect_timeout or settings.connect_timeout,
+        keepalive=settings.keepalive,
+        max_connection_age=settings.max_connection_age,
+        fail_fast=True,
+    )
+
+
+def _last(file: ConfigFile, exits: tuple[ServerExit | BuiltIn, ...]) -> Rule:
+    """The rule for what no other matches: the exits that are declared, or else those that rules name."""
+    return Rule(name="no rule", exits=tuple(exit.name for exit in file.exits or exits))
