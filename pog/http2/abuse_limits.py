@@ -1,4 +1,4 @@
-"""Limits on what costs us and carries nothing. [pure]
+"""Limits on what costs work and carries nothing. [pure]
 
 Each kind is a bucket of tokens that refills with time. The amounts are far above what well-behaved programs need, and
 low enough that one peer cannot keep a core busy with them.
@@ -48,7 +48,7 @@ _REFUSED = frozenset({Abuse.RAPID_RESET, Abuse.FIELDS})
 # New streams are taken again when this share of the bucket is there, and all is forgotten at the other one.
 _TAKEN_AGAIN = 0.1
 _FORGOTTEN = 0.5
-# A peer that has not calmed down after so many seconds loses the connection.
+# A peer that has not calmed down after this time, in seconds, loses the connection.
 _PATIENCE = 5.0
 
 # For each piece of content: an enum's member takes longer to find.

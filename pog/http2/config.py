@@ -1,4 +1,4 @@
-"""What one connection is set up with."""
+"""What one connection is set up with. [pure]"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pog.http2.windows import CONNECTION_WINDOW, KIB, READER_WINDOW, STREAM_WINDOW, STREAM_WINDOW_CEILING
 
-# A piece of this size, read or written at once, is part of a bulk transfer: whoever has more waits for the loop's next
+# A piece of this size, read or written at once, is part of a bulk transfer: the rest of it waits for the loop's next
 # pass, so that the others are served in between.
 BULK_BYTES = 64 * KIB
 
@@ -34,12 +34,12 @@ class ConnectionConfig:
 class SessionConfig(ConnectionConfig):
     """Times in seconds.
 
-    `keepalive`: a connection with streams that has been silent for so long is probed (0: never); without an answer
-    within `keepalive_timeout` it is given up. `linger`: how long a stream whose end has been said, or whose writer
-    waits, may send nothing of what it has to send. `message_timeout`: how long a server waits for a call's first
-    message, and for the rest of one that has begun. `settings_timeout`: by then the peer must have begun to speak
-    HTTP/2. `idle`: a server ends a connection that had no stream for so long. The write marks are bytes that one
-    stream may have waiting before its writer is paused, and resumed.
+    `keepalive`: the silence after which a connection with streams is probed (0: never); without an answer within
+    `keepalive_timeout` it is closed. `linger`: how long a stream that has ended, or whose writer waits, may make no
+    progress with what it has to send. `message_timeout`: how long a server waits for a call's first message, and for
+    the rest of one that has begun. `settings_timeout`: how long for the peer's first SETTINGS. `idle`: the time without
+    a stream after which a server ends a connection. A stream's writer is paused when more than `write_high` bytes wait,
+    and resumed at `write_low`.
     """
 
     keepalive: float = 30.0

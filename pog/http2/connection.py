@@ -160,7 +160,7 @@ class Connection:
         self._machine.remove_if_closed(stream.stream_id)
 
     def go_away(self, error_code: int, *, last_stream_id: int | None = None, debug: bytes = b"") -> None:
-        """Tells the peer to open no streams above `last_stream_id`, by default the last one it opened."""
+        """Sends GOAWAY: no streams above `last_stream_id` are taken; the default is the peer's last one."""
         last = self.last_peer_stream_id if last_stream_id is None else last_stream_id
         self._output.chunks.append(frames.goaway(last, error_code, debug))
 
@@ -180,8 +180,8 @@ class Connection:
     def widen(self, stream: MachineStream) -> None:
         """The stream has a reader that takes its content as it comes: it gets the usual window, if memory allows.
 
-        The peer is told with the next output, or when content comes: a packet of its own would cost as much as a fifth
-        of a short tunnel.
+        WINDOW_UPDATE goes out with the next output, or when content comes: a packet of its own would cost as much as a
+        fifth of a short tunnel.
         """
         if stream.receives and self.budget.may_grow:
             increment = stream.window.widen(min(self._config.reader_window, self._config.stream_window_ceiling))

@@ -12,7 +12,7 @@ class Consumer(Protocol):
     """Takes a stream's content by callbacks, after `Stream.attach`."""
 
     def data_received(self, data: bytes | memoryview) -> None:
-        """A piece of content, of any size. A large one is a view, and holds what was read with it in memory."""
+        """A piece of content, of any size. A large one is a view, and keeps all that was read with it in memory."""
 
     def ended(self) -> None:
         """The peer has ended its direction; `Stream.trailers` are there if it sent any."""
@@ -28,7 +28,7 @@ class Consumer(Protocol):
 
 
 class Discarding:
-    """The consumer of a stream that nobody reads any more."""
+    """The consumer of a stream that is not read any more."""
 
     def data_received(self, data: bytes | memoryview) -> None:
         pass

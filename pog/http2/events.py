@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class DataReceived:
-    """Some bytes of a stream's content. Large ones are a view into what was received, and hold it in memory."""
+    """Some bytes of a stream's content. Large ones are a view into what was received, and keep it in memory."""
 
     __slots__ = ("data", "stream_id")
 

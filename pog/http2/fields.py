@@ -114,7 +114,7 @@ def content_length(fields: Iterable[Field]) -> int | None:
     found: int | None = None
     for name, value in fields:
         if name == b"content-length":
-            # Python refuses to read a number of thousands of digits, and nobody sends so much.
+            # Python refuses to read a number of thousands of digits, and no content is that long.
             if not value.isdigit() or len(value) > _LONGEST_LENGTH or found not in (None, int(value)):
                 raise ProtocolError(f"the content-length {value[:_LONGEST_LENGTH]!r}")
             found = int(value)

@@ -4,9 +4,9 @@ A Consumer is given each piece of content in the moment it is read from the sock
 
 Where bytes wait, and until when:
 
-1. Content that nobody takes waits in `_buffer`, at most a window of it. Its credit goes back when it is taken.
-2. What is written waits in `queue` until the windows and the scheduler let it go. Above a mark the writer is told to
-   pause (`pause_writing`).
+1. Content that is not taken waits in `_buffer`, at most a window of it. Its credit is returned when it is taken.
+2. What is written waits in `queue` until the windows and the scheduler allow it to be sent. Above a mark the consumer
+   is paused (`pause_writing`).
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ class Flow:
         self._endpoint.budget.used += len(data)
 
     def release(self) -> None:
-        """Nobody will read the rest: what is buffered is dropped, and so is what may still come."""
+        """The rest will not be read: what is buffered is dropped, and so is what may still come."""
         self._consumer = _DISCARDING
         self._paused = False
         self._clear_buffer()
@@ -367,7 +367,7 @@ class Flow:
             self.release()
             self.closed()
         elif self.ended and self.client:
-            # The same from the other side: nobody wants the rest of our request.
+            # The same from the other side: the rest of our request is of no use.
             self._reset(ErrorCodes.NO_ERROR)
             self.stop_sending()
             self.closed()
@@ -396,7 +396,7 @@ class Flow:
         self.abort(ErrorCodes.INTERNAL_ERROR)
 
     def must_send(self) -> None:
-        """Resets the stream when nothing of what it has to send goes out for too long (SessionConfig.linger)."""
+        """Resets the stream when nothing of what is queued has been sent for SessionConfig.linger seconds."""
         self._set_deadline(self._endpoint.config.linger, for_unsent=True)
 
     def expire(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Frames as bytes, RFC 9113 sections 4 and 6."""
+"""Frames as bytes, RFC 9113 sections 4 and 6. [pure]"""
 
 from __future__ import annotations
 

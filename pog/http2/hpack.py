@@ -1,4 +1,4 @@
-"""HPACK that remembers whole header blocks.
+"""HPACK that remembers whole header blocks. [pure]
 
 A proxy sends and receives the same few header lists thousands of times per second, and the hpack library walks each of
 them field by field. What a block means depends only on its bytes and on the dynamic table, so as long as nothing was
@@ -11,8 +11,9 @@ added to the table, a block seen before means the same again.
 Fields that differ from call to call, and credentials, are sent as literals that are never indexed (RFC 7541 section
 7.1.3): they stay out of the table, so they neither push out the constant ones nor can be guessed through it.
 
-A block with more fields than we take is read to its end all the same, but only for what it does to the table: without
-that the next block could not be understood, and the connection, with everybody's streams, would have to end.
+A block with more fields than are accepted is read to its end all the same, but only for its changes of the table:
+without them the next block could not be decoded, and the connection, with the streams of all its users, would have to
+end.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from pog.http2.fields import Headers
 
-# What one connection may make us remember: so many blocks of so many encoded bytes each.
+# What is remembered of one connection: this many blocks, of at most this many encoded bytes each.
 _REMEMBERED_BLOCKS = 32
 _REMEMBERED_BYTES = 512
 
@@ -40,7 +41,7 @@ _NEVER_INDEXED = frozenset(
     {"authorization", "proxy-authorization", "cookie", "grpc-timeout", "grpc-message", "content-length"}
 )
 
-# The peer may allow us a larger table (RFC 7541 section 4.2); hpack looks through all of it for each field.
+# The peer may allow us a larger table (RFC 7541 section 4.2); hpack searches all of it for each field.
 _LARGEST_TABLE = 4096
 # hpack's Huffman coding takes time with the square of the length: 0.4 s for 60 kB.
 _LARGEST_HUFFMAN = 1024
@@ -50,7 +51,7 @@ _LARGEST_HUFFMAN = 1024
 _MOST_RESIZES = 16
 # What a field of a header list counts for beside its text (RFC 9113 section 6.5.2).
 _BYTES_PER_FIELD = 32
-# So many bytes that are skipped cost about as much time as a field that is read.
+# To skip this many bytes takes about as long as to decode one field.
 _SKIPPED_BYTES_PER_FIELD = 8
 # hpack's own limit is 5 bytes behind the first.
 _LONGEST_INTEGER = 12
@@ -131,7 +132,7 @@ class RememberingDecoder(Decoder):
         return block
 
     def skip(self, data: bytes) -> None:
-        """Reads a block only for what it does to the table. Raises CompressionError."""
+        """Reads a block only for its changes of the table. Raises CompressionError."""
         if self.header_table.changes == self._known_at and data in self._known:
             return
         try:

@@ -8,8 +8,8 @@ own credit goes back when its reader took the bytes (`Connection.consumed`). Eve
 
 A rule of the connection that the peer breaks ends in an h2 ProtocolError, and a rule of a stream in a StreamError.
 
-What is taken in at once is bounded: many frames, or a few with many header fields, would keep the loop from everybody
-else. What is left is taken in by the next call, which may bring no bytes (`unfinished`).
+The work of one call is bounded: many frames, or a few with many header fields, would keep the event loop from all other
+connections. What is left is done by the next call, which may bring no bytes (`unfinished`).
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from pog.http2.outbound import Output
     from pog.http2.windows import Budget
 
-# Smaller slices are copied: a small view would hold the whole read in memory, and is no faster.
+# Smaller slices are copied: a small view would keep the whole read in memory, and is no faster.
 _COPY_BYTES = 4096
-# What is taken in at once, in frames (see `Control.work`): about 10 ms.
+# The most work of one call, in frames (see `Control.work`): about 10 ms.
 _MOST_WORK = 1000
 
 
@@ -68,7 +68,7 @@ class Inbound:
         self._rest = b""
         self._events: list[AnyEvent] = []
         self._now = 0.0
-        # The DATA frame that is being passed on: its stream (None: nobody wants it), and what is still to come.
+        # The DATA frame that is being passed on: its stream (None: it is dropped), and what is still to come.
         self._stream: MachineStream | None = None
         self._data_left = 0
         self._padding_left = 0
@@ -97,7 +97,7 @@ class Inbound:
         self.failed = True
         self.unfinished = False
         self._rest = b""
-        # RFC 9113 section 5.4.1: an error of the connection is told by GOAWAY.
+        # RFC 9113 section 5.4.1: GOAWAY says why the connection ends.
         goaway = frames.goaway(self._machine.highest_inbound_stream_id, error_code, reason.encode()[:256])
         self._output.chunks.append(goaway)
         self._events.append(ConnectionFailed(error_code, reason))
@@ -217,7 +217,7 @@ class Inbound:
             self._end_of_data()
 
     def _return_padding(self, stream: MachineStream, padding: int) -> None:
-        """RFC 9113 section 6.9.1: padding counts against the window as well, and nobody else consumes it."""
+        """RFC 9113 section 6.9.1: padding counts against the window as well; no reader will consume it."""
         increment = stream.window.returned(padding, self._now, self.rtt)
         if increment:
             self._output.chunks.append(frames.window_update(stream.stream_id, increment))

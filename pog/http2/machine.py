@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from pog.http2.config import ConnectionConfig
 
-# How many closed streams are remembered, to tell a late frame from a wrong one; about 150 bytes each.
+# How many closed streams are remembered, to distinguish a late frame from a wrong one; about 150 bytes each.
 _CLOSED_STREAMS = 2048
 
 _CONFIG_SERVER = H2Configuration(
@@ -92,7 +92,7 @@ class Machine(H2Connection):
         self.most_peer_streams = self.remote_settings.max_concurrent_streams
 
     def open_stream(self, stream_id: int) -> MachineStream:
-        """A new stream of ours; the caller has looked at the peer's limit."""
+        """A new stream of ours; the caller has checked the peer's limit."""
         return self._begin_new_stream(stream_id, AllowedStreamIDs.ODD)
 
     def remove_if_closed(self, stream_id: int) -> None:

@@ -3,7 +3,7 @@
 Small pieces are joined as they come: the windows count bytes, and a piece on its own costs a hundred of them whatever
 its size. A peer that cuts its content into pieces of a byte would otherwise occupy a hundred windows of memory.
 
-The buffer also knows how much of its content has been returned to the peer as credit already: a message that somebody
+The buffer also knows for how much of its content credit has been returned to the peer already: a message that a reader
 waits for may be larger than the window, so its bytes count as taken while they are still here.
 """
 
@@ -19,7 +19,7 @@ _JOINED_BYTES = 16 * 1024
 
 
 class ReceiveBuffer:
-    """A queue of bytes. `size` is what is in it, `credited` how much of that has been returned as credit already."""
+    """A queue of bytes. `size` is how many there are; for `credited` of them credit has been returned already."""
 
     __slots__ = ("_pieces", "credited", "size")
 
@@ -30,7 +30,7 @@ class ReceiveBuffer:
         self.credited = 0
 
     def add(self, data: Chunk) -> None:
-        """Appends a copy: a view would hold everything that was read with it."""
+        """Appends a copy: a view would keep all that was read with it in memory."""
         pieces = self._pieces
         self.size += len(data)
         if len(data) >= _JOINED_BYTES:
@@ -75,7 +75,7 @@ class ReceiveBuffer:
         return size, credit
 
     def credit_ahead(self, wanted: int) -> int:
-        """How many bytes are to be credited now since somebody waits for the first `wanted` ones together."""
+        """How many bytes are to be credited now, since a reader waits for the first `wanted` ones together."""
         credit = max(0, min(self.size, wanted) - self.credited)
         self.credited += credit
         return credit

@@ -55,7 +55,7 @@ class SendQueue:
         self.last_turn = -1
 
     def close(self) -> None:
-        """The stream is gone: nothing is sent any more, and nobody is told."""
+        """The stream is over: nothing is sent any more, and the owner gets no calls."""
         self.ready = False
         self.owner = None
         self.clear()

@@ -181,7 +181,7 @@ class Session(asyncio.Protocol):
         return stream
 
     def snapshot(self) -> Levels:
-        """What it holds at this moment; brings the stalls in `stats` up to date."""
+        """The state of this moment; also brings the stalls in `stats` up to date."""
         stats, outbound = self.stats, self._connection.outbound
         of_streams, of_connection = outbound.stream_stalls, outbound.connection_stalls
         stats.stream_stalls, stats.stream_stall_seconds = of_streams.count, of_streams.seconds_so_far

@@ -30,7 +30,7 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """What a session holds at one moment: streams that wait for their window, and bytes in memory, received and not
+    """The state of a session at one moment: streams that wait for their window, and bytes in memory, received and not
     yet taken (`buffered`), and written and not yet sent (`unsent`)."""
 
     stalled: int

@@ -1,7 +1,7 @@
 """One stream of a session, for calls: coroutines beside the callbacks of flow.py.
 
 It has the surface that grpclib expects of its protocol.Stream (recv_headers, recv_data, send_data and so on), and
-recv_chunk for plain HTTP. A call may become a payload (`attach`); what it had not read yet comes first.
+recv_chunk for plain HTTP. A call may become a payload (`attach`); what was not read before comes first then.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 
 
 def tune(transport: asyncio.Transport, unsent: int) -> None:
-    """Sends small writes at once, and keeps at most `unsent` bytes unsent in the kernel, where no scheduler of ours
-    reaches them."""
+    """Small writes are sent at once, and at most `unsent` bytes wait unsent in the kernel, where our scheduler cannot
+    change their order any more."""
     sock = transport.get_extra_info("socket")
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return

@@ -1,7 +1,7 @@
-"""Receive windows: how much a peer may send before we have taken what it sent.
+"""Receive windows: how much a peer may send before what it sent was taken. [pure]
 
 1. A stream begins with 64 KiB. When it has a reader that takes content as it comes, it gets a moderate window: one
-   megabyte passes in one round trip. So a call that nobody has let in yet cannot hold much.
+   megabyte passes in one round trip. So a call that has not been authenticated yet cannot occupy much memory.
 2. Credit goes back when a quarter of the window can be returned, so that WINDOW_UPDATE frames stay few.
 3. When a whole window was used within two round trips, the window is what limits the sender: it doubles, up to its
    ceiling. (Two, since a window that is used up in exactly one round trip is already too small.) Far away it is four:
@@ -10,7 +10,7 @@
 4. When it took a window more than eight round trips to be used on a near network, the rest of it only stood in queues
    before the reader, and the other streams behind it: it halves, down to a floor. Far away that is left alone, since
    a window that is too small costs more there than a queue; and so is a stream that is alone.
-5. A window that was idle goes back to its first size: what it had grown to was true for another time.
+5. A window that was idle goes back to its first size: what it had grown to fitted the traffic of another time.
 6. All receive buffers of the process share a budget. Over half of it no window grows. Over all of it a connection's own
    credit waits for its readers too, and a stream without a reader that sends more is reset; so is any stream when the
    windows that were given before have filled a quarter more.
@@ -144,5 +144,5 @@ class Budget:
         return self.used >= self.limit
 
     def refuses(self, *, reader: bool) -> bool:
-        """Whether a stream whose peer has just sent more is to be reset. `reader`: somebody takes its content."""
+        """Whether a stream whose peer has just sent more is to be reset. `reader`: its content is being read."""
         return self.used >= (self.limit + self.limit // 4 if reader else self.limit)

@@ -103,6 +103,8 @@ HEADS = [
     b"GET http://b/healthz HTTP/1.1\r\nHost: a\r\n\r\n",
     b"POST /grpc.health.v1.Health/Check HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\nabc",
     b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     b"BREW /pot HTTP/1.1\r\nHost: a\r\nAccept: \xe4\r\n\r\n",
     b"GET /healthz HTTP/1.1\r\nHost: a\r\n" + b"X-Y: z\r\n" * 90 + b"\r\n",
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\n\r\n3\r\nabc\r\n0\r\nx: y\r\n\r\n",
