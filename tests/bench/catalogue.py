@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from tests.bench.ground import Entrant
+from tests.bench.ground import Enter, Entrant
+from tests.bench.instructions import instructions
 from tests.bench.measures import (
     Figures,
     Scale,
@@ -24,12 +25,25 @@ from tests.bench.rows import Row, at_least, at_most, share
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """`bulk`: contestants are started for long transfers (contestants.Plan)."""
+    """`take` starts the contestant whose turn it is, as often as it needs, and gives the figures for `rows`.
+
+    Only a `usual` measure is taken when none is named.
+    """
 
     name: str
-    run: Callable[[Entrant], Figures]
+    take: Callable[[Enter], Figures]
     rows: tuple[Row, ...]
-    bulk: bool = False
+    usual: bool = True
+
+
+def on_one(run: Callable[[Entrant], Figures], *, bulk: bool = False) -> Callable[[Enter], Figures]:
+    """A measure for which the contestant is started once, for long transfers with `bulk` (contestants.Plan)."""
+
+    def take(enter: Enter) -> Figures:
+        with enter(bulk=bulk) as entrant:
+            return run(entrant)
+
+    return take
 
 
 def _transfer_rows(way: str) -> tuple[Row, ...]:
@@ -46,15 +60,19 @@ def measures(scale: Scale) -> tuple[Measure, ...]:
     return (
         Measure(
             "content",
-            partial(content, scale),
+            on_one(partial(content, scale)),
             (Row("content", "broken transfers of 32, every byte compared", 0, at_most(0)),),
         ),
-        Measure("down", partial(transfer, "down", scale), _transfer_rows("down"), bulk=True),
-        Measure("up", partial(transfer, "up", scale), _transfer_rows("up"), bulk=True),
-        Measure("down16", partial(many, scale), (Row("down16", "16 tunnels down, MB/s", 0, share(0.5)),), bulk=True),
+        Measure("down", on_one(partial(transfer, "down", scale), bulk=True), _transfer_rows("down")),
+        Measure("up", on_one(partial(transfer, "up", scale), bulk=True), _transfer_rows("up")),
+        Measure(
+            "down16",
+            on_one(partial(many, scale), bulk=True),
+            (Row("down16", "16 tunnels down, MB/s", 0, share(0.5)),),
+        ),
         Measure(
             "open",
-            partial(opening, scale),
+            on_one(partial(opening, scale)),
             (
                 Row("open.rate", "tunnels opened per s (+GET)", 0, at_least(2500)),
                 Row("open.failed", f"of {scale.opens:,}: broken", 0, at_most(0)),
@@ -67,12 +85,12 @@ def measures(scale: Scale) -> tuple[Measure, ...]:
         ),
         Measure(
             "echo",
-            partial(echo, scale),
+            on_one(partial(echo, scale)),
             (Row("echo.p50", "echo idle p50, µs", 0, at_most(170)), Row("echo.p99", "echo idle p99, µs")),
         ),
         Measure(
             "beside",
-            partial(beside, scale.beside_seconds, 1),
+            on_one(partial(beside, scale.beside_seconds, 1)),
             (
                 Row("beside.p50", "echo beside bulk p50, ms", 2, at_most(1)),
                 Row("beside.p99", "echo beside bulk p99, ms", 2, at_most(8)),
@@ -81,12 +99,12 @@ def measures(scale: Scale) -> tuple[Measure, ...]:
         ),
         Measure(
             "neighbours",
-            partial(neighbours, scale),
+            on_one(partial(neighbours, scale)),
             (Row("neighbours", "4 tunnels beside three that stick or break: of their MB/s", 2, at_least(0.9)),),
         ),
         Measure(
             "idle",
-            partial(idle, scale),
+            on_one(partial(idle, scale)),
             (
                 Row("idle.few.client", f"idle tunnel of {few}, KiB, client", 1, at_most(16)),
                 Row("idle.few.server", f"idle tunnel of {few}, KiB, server", 1, at_most(16)),
@@ -96,16 +114,29 @@ def measures(scale: Scale) -> tuple[Measure, ...]:
             ),
         ),
         Measure(
-            "stop", partial(stopped, "stop", scale), (Row("stop", "reader of 1 GB stops: MB held", 1, at_most(8)),)
+            "stop",
+            on_one(partial(stopped, "stop", scale)),
+            (Row("stop", "reader of 1 GB stops: MB held", 1, at_most(8)),),
         ),
-        Measure("stuff", partial(stopped, "stuff", scale), (Row("stuff", "destination of 1 GB stops: MB held", 1),)),
+        Measure(
+            "stuff", on_one(partial(stopped, "stuff", scale)), (Row("stuff", "destination of 1 GB stops: MB held", 1),)
+        ),
         Measure(
             "churn",
-            partial(churn, scale),
+            on_one(partial(churn, scale)),
             (
                 Row("churn.client", f"growth over {scale.churn:,} tunnels, MB, client", 1),
                 Row("churn.server", f"growth over {scale.churn:,} tunnels, MB, server", 1),
                 Row("churn.failed", f"of {scale.churn:,}: broken", 0, at_most(0)),
             ),
+        ),
+        Measure(
+            "instructions",
+            partial(instructions, scale),
+            (
+                Row("instructions.client", "1,000 instructions a tunnel, client", 1),
+                Row("instructions.server", "1,000 instructions a tunnel, server", 1),
+            ),
+            usual=False,
         ),
     )

@@ -5,10 +5,10 @@ import json
 import random
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from tests.bench.certificate import Certificate, issue
 from tests.bench.contestants import Contestant, Plan
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 START_PATIENCE = 20  # seconds until a tunnel through a fresh contestant must work
+END_PATIENCE = 3  # seconds until it must have ended
+WATCHED_PATIENCE = 120  # for both, when a program runs under another one that watches it
 PORTS = range(20000, 32000)  # below the ephemeral ports of Linux: no outgoing connection takes one in between
 
 
@@ -127,13 +129,13 @@ class Entrant:
         process.stdin.flush()
         return self.answer(process)
 
-    def await_tunnel(self, logs: Mapping[str, Path]) -> None:
-        """Waits until a tunnel echoes a byte; raises StartError when a side ends, or after START_PATIENCE seconds."""
-        deadline = time.monotonic() + START_PATIENCE
+    def await_tunnel(self, logs: Mapping[str, Path], patience: float) -> None:
+        """Waits until a tunnel echoes a byte; raises StartError when a side ends, or after `patience` seconds."""
+        deadline = time.monotonic() + patience
         while not self.load("wait", seconds=2)["alive"]:
             ended = [side for side, process in self.sides.items() if process.poll() is not None]
             if ended or time.monotonic() > deadline:
-                why = f"{' and '.join(ended)} ended" if ended else f"no tunnel within {START_PATIENCE} s"
+                why = f"{' and '.join(ended)} ended" if ended else f"no tunnel within {patience} s"
                 said = "".join(f"\n{side}: {text}" for side, log in logs.items() if (text := tail(log)))
                 raise StartError(f"{why}: {self.problems}{said}\n")
         self.problems.clear()
@@ -152,9 +154,27 @@ class Entrant:
         return {side: settled_bytes([process.pid], least=least) for side, process in own.items()}
 
 
+class Enter(Protocol):
+    """Starts one contestant for the time of a block: `entered`, when it is known who, in which shape and where."""
+
+    def __call__(
+        self, *, bulk: bool = False, under: Mapping[str, Sequence[str]] | None = None
+    ) -> contextlib.AbstractContextManager[Entrant]: ...
+
+
 @contextlib.contextmanager
-def entered(contestant: Contestant, shape: Shape, ground: Ground, *, bulk: bool) -> Iterator[Entrant]:
-    """Starts a contestant for the time of the block, once a tunnel through it has echoed a byte; raises StartError."""
+def entered(
+    contestant: Contestant,
+    shape: Shape,
+    ground: Ground,
+    *,
+    bulk: bool = False,
+    under: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[Entrant]:
+    """Starts a contestant for the time of the block, once a tunnel through it has echoed a byte; raises StartError.
+
+    `under` has the words of a program that a side runs under, one that watches it and makes it slow.
+    """
     near, far, folder = ground.near, ground.far, ground.folder
     server = f"{far.address}:{free_port()}"
     plan = Plan(
@@ -169,14 +189,16 @@ def entered(contestant: Contestant, shape: Shape, ground: Ground, *, bulk: bool)
     makers = {"server": contestant.server, "front": shape.front, "client": contestant.client}
     sides: dict[str, Popen[str]] = {}
     logs: dict[str, Path] = {}
+    under = under or {}
     with contextlib.ExitStack() as stack:
         for side, make in makers.items():
             if make is not None:
                 command, prefix = make(plan), (near if side == "client" else far).prefix
                 logs[side] = folder / f"{contestant.name}-{shape.name}-{side}.log".replace(" ", "-")
-                placed = Command((*prefix, *command.argv), command.env)
-                sides[side] = stack.enter_context(running(placed, logs[side]))
+                placed = Command((*prefix, *under.get(side, ()), *command.argv), command.env)
+                patience = WATCHED_PATIENCE if side in under else END_PATIENCE
+                sides[side] = stack.enter_context(running(placed, logs[side], patience=patience))
         via = plan.client if contestant.client else f"{far.address}:{ground.origin_port}"
         entrant = Entrant(contestant, ground, via, plan.origin if contestant.connect else None, sides)
-        entrant.await_tunnel(logs)
+        entrant.await_tunnel(logs, WATCHED_PATIENCE if under else START_PATIENCE)
         yield entrant

@@ -29,10 +29,11 @@ class Scale:
     idle: tuple[int, int]
     stopped: int
     churn: int
+    counted: int
 
 
-FULL = Scale(2 * GB, 30, 10_000, 10_000, 5, (1_000, 5_000), GB, 50_000)
-QUICK = Scale(200 * MB, 3, 1_000, 1_000, 2, (200, 1_000), GB, 5_000)
+FULL = Scale(2 * GB, 30, 10_000, 10_000, 5, (1_000, 5_000), GB, 50_000, 1_000)
+QUICK = Scale(200 * MB, 3, 1_000, 1_000, 2, (200, 1_000), GB, 5_000, 250)
 
 
 def content(scale: Scale, entrant: Entrant) -> Figures:

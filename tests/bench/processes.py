@@ -44,8 +44,13 @@ def end_on_signals() -> None:
 
 
 @contextlib.contextmanager
-def running(command: Command, log: Path, *, pipes: bool = False) -> Iterator["subprocess.Popen[str]"]:
-    """Runs `command` for the time of the block. All output goes to `log`; with `pipes`, stdin and stdout are ours."""
+def running(
+    command: Command, log: Path, *, pipes: bool = False, patience: float = 3.0
+) -> Iterator["subprocess.Popen[str]"]:
+    """Runs `command` for the time of the block. All output goes to `log`; with `pipes`, stdin and stdout are ours.
+
+    After the block it has `patience` seconds for its end.
+    """
     with log.open("a") as output:
         process = subprocess.Popen(
             command.argv,
@@ -58,10 +63,10 @@ def running(command: Command, log: Path, *, pipes: bool = False) -> Iterator["su
     try:
         yield process
     finally:
-        end(process)
+        end(process, patience)
 
 
-def end(process: "subprocess.Popen[str]", patience: float = 3.0) -> None:
+def end(process: "subprocess.Popen[str]", patience: float) -> None:
     """SIGTERM, `patience` seconds, SIGKILL; for the process and what it started."""
     heirs = {pid: _started(pid) for pid in _descendants(process.pid)}
     for stream in (process.stdin, process.stdout):

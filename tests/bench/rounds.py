@@ -2,13 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.catalogue import Measure
 from tests.bench.contestants import DEFAULT, Contestant, choose
-from tests.bench.ground import Ground, StartError, entered
+from tests.bench.ground import Entrant, Ground, StartError, entered
 from tests.bench.machine import Others, description, python_build, revision
 from tests.bench.programs import BenchError
 from tests.bench.report import Section, save, spread, summary, table
@@ -71,7 +72,7 @@ def split(names: str | None, known: Sequence[str], what: str) -> list[str] | Non
 def pick(every: Sequence[Measure], only: str | None) -> list[Measure]:
     """Raises BenchError for a name that there is not."""
     names = split(only, [measure.name for measure in every], "measure")
-    return [measure for measure in every if names is None or measure.name in names]
+    return [measure for measure in every if (measure.usual if names is None else measure.name in names)]
 
 
 def pick_contestants(given: argparse.Namespace) -> list[Contestant]:
@@ -98,9 +99,16 @@ def one_round(number: int, measures: Sequence[Measure], arenas: Sequence[Arena],
 
 def _one_sample(number: int, measure: Measure, arena: Arena, contestant: Contestant, results: Results) -> None:
     where = f"{contestant.name}, {arena.label}{measure.name}"
+    started: list[Entrant] = []
+
+    @contextmanager
+    def enter(*, bulk: bool = False, under: Mapping[str, Sequence[str]] | None = None) -> Iterator[Entrant]:
+        with entered(contestant, arena.shape, arena.ground, bulk=bulk, under=under) as entrant:
+            started.append(entrant)
+            yield entrant
+
     try:
-        with entered(contestant, arena.shape, arena.ground, bulk=measure.bulk) as entrant:
-            figures = measure.run(entrant)
+        figures = measure.take(enter)
     except BenchError as error:
         results.note(f"{where}: {error}")
         if isinstance(error, StartError):
@@ -110,7 +118,7 @@ def _one_sample(number: int, measure: Measure, arena: Arena, contestant: Contest
     results.add(number, contestant.name, {arena.label + key: value for key, value in figures.items()})
     shown = "  ".join(f"{key} {value:,.4g}" for key, value in figures.items())
     say(f"{arena.label}{measure.name}: {contestant.name}: {shown}")
-    for text, count in entrant.problems.items():
+    for text, count in (problem for entrant in started for problem in entrant.problems.items()):
         results.note(f"{where}: {text} ({count} times)")
         say(f"  {text} ({count} times)")
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.bench.catalogue import Measure
+from tests.bench.catalogue import Measure, on_one
 from tests.bench.ground import Entrant, Ground, Side, origin_on
 from tests.bench.measures import MB, Figures, beside
 from tests.bench.processes import end_on_signals, raise_file_limit
@@ -93,17 +93,17 @@ def measures_on(link: Link, work: Work) -> tuple[Measure, ...]:
 
     floor = share(0.9) if not link.rate and not link.loss else None
     both = tuple(
-        Measure(way, partial(transfer, way, work), (row(way, f"{way}, MB/s", 1, floor),), bulk=True)
+        Measure(way, on_one(partial(transfer, way, work), bulk=True), (row(way, f"{way}, MB/s", 1, floor),))
         for way in ("down", "up")
     )
     if link != FAR_AND_FAST:
         return both
     return (
         *both,
-        Measure("warm", partial(warm, work), (row("warm", "1 MB, warm, ms", 0, at_most(260)),)),
+        Measure("warm", on_one(partial(warm, work)), (row("warm", "1 MB, warm, ms", 0, at_most(260)),)),
         Measure(
             "beside",
-            partial(beside, work.beside_seconds, 3),
+            on_one(partial(beside, work.beside_seconds, 3)),
             (
                 row("beside.p50", "echo beside bulk p50, ms", 0),
                 row("beside.p99", "echo beside bulk p99, ms", 0, at_most(250)),
