@@ -102,6 +102,8 @@ def test_every_figure_has_one_row() -> None:
     assert len(keys) == len(set(keys))
     with pytest.raises(BenchError, match="no such measure: downn; there are content"):
         pick(measures(FULL), "downn,up")
+    assert "instructions" not in [measure.name for measure in pick(measures(FULL), None)]
+    assert [measure.name for measure in pick(measures(FULL), "instructions,open")] == ["open", "instructions"]
 
 
 def test_another_tree_without_an_environment_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ splicing (the limit for two hops), and PASS or MISS against the floors. A floor 
   shapes:   h2c (cleartext), tls (TLS ended in front of the server), hop (TLS and an HTTP/2 proxy in front)
   measures: content down up down16 open echo beside neighbours idle stop stuff churn; what each does is in measures.py
             tls and hop take content, down, up, open, echo and beside, unless --only names others
+            instructions (of the CPU, a tunnel, by valgrind) is taken when --only names it
 
 Two trees, so that the machine's mood hits both:
   make bench ARGS="--against ../before --contestants pog --only open,down --quick --rounds 5"
