@@ -115,52 +115,49 @@ ACTIONS = st.one_of(
 
 
 @given(st.lists(ACTIONS, max_size=40), st.sampled_from(["half_close", "end", "both"]))
-def test_in_every_order_little_is_held_and_nothing_is_lost(actions: list[tuple[str, int]], how: str) -> None:
-    async def test() -> None:
-        tunnel = Tunnel()
-        transport, tape, call = tunnel.transport, tunnel.tape, tunnel.call
-        written, arrived, spilled = b"", b"", False
-        for action, size in actions:
-            if action == "write" and not (tape.full and spilled):
-                spilled = tape.full  # a loop delivers one piece more after the pause
-                data = (len(written) % 251).to_bytes(1, "big") * size
-                transport.write(data)
-                written += data
-            elif action == "take":
-                call.take(size)
-            elif action == "arrive":
-                data = len(arrived).to_bytes(2, "big") * size
-                call.arrive(Packet(payload=data))
-                arrived += data
-            elif action == "pause":
-                transport.pause_reading()
-                tape.may_read = False
-            elif action == "resume":
-                transport.resume_reading()
-                tape.may_read = True
-            elif action == "settle":
-                await settle(3)
-            assert transport.get_write_buffer_size() <= BOUND
-            assert arrived.startswith(tape.data) and written.startswith(call.payload)
-        transport.write_eof()
-        transport.write_eof()
-        if how != "end":
-            call.arrive(Packet(half_close=HalfClose()))
-        if how != "half_close":
-            call.arrive(None)
-        transport.resume_reading()
-        tape.may_read = True
-        call.take(1000)
-        await until(lambda: tape.data == arrived and tape.calls == ["eof"])
-        await until(lambda: bool(call.sent) and call.sent[-1].HasField("half_close"))
-        assert call.payload == written
-        assert sum(packet.HasField("half_close") for packet in call.sent) == 1
-        assert not tape.full
-        transport.close()
-        await transport.finished()
-        assert tape.calls == ["eof", "lost"] and tape.error is None
-
-    asyncio.run(asyncio.wait_for(test(), 20))
+async def test_in_every_order_little_is_held_and_nothing_is_lost(actions: list[tuple[str, int]], how: str) -> None:
+    tunnel = Tunnel()
+    transport, tape, call = tunnel.transport, tunnel.tape, tunnel.call
+    written, arrived, spilled = b"", b"", False
+    for action, size in actions:
+        if action == "write" and not (tape.full and spilled):
+            spilled = tape.full  # a loop delivers one piece more after the pause
+            data = (len(written) % 251).to_bytes(1, "big") * size
+            transport.write(data)
+            written += data
+        elif action == "take":
+            call.take(size)
+        elif action == "arrive":
+            data = len(arrived).to_bytes(2, "big") * size
+            call.arrive(Packet(payload=data))
+            arrived += data
+        elif action == "pause":
+            transport.pause_reading()
+            tape.may_read = False
+        elif action == "resume":
+            transport.resume_reading()
+            tape.may_read = True
+        elif action == "settle":
+            await settle(3)
+        assert transport.get_write_buffer_size() <= BOUND
+        assert arrived.startswith(tape.data) and written.startswith(call.payload)
+    transport.write_eof()
+    transport.write_eof()
+    if how != "end":
+        call.arrive(Packet(half_close=HalfClose()))
+    if how != "half_close":
+        call.arrive(None)
+    transport.resume_reading()
+    tape.may_read = True
+    call.take(1000)
+    await until(lambda: tape.data == arrived and tape.calls == ["eof"])
+    await until(lambda: bool(call.sent) and call.sent[-1].HasField("half_close"))
+    assert call.payload == written
+    assert sum(packet.HasField("half_close") for packet in call.sent) == 1
+    assert not tape.full
+    transport.close()
+    await transport.finished()
+    assert tape.calls == ["eof", "lost"] and tape.error is None
 
 
 async def test_many_small_writes_are_few_messages() -> None:

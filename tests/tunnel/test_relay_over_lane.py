@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
@@ -128,39 +127,33 @@ async def play(whole: Whole, actions: Actions) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(ACTIONS, EARLY_BYTES, EARLY_BYTES)
-def test_whatever_the_order_everything_arrives_and_little_is_held(actions: Actions, up: int, down: int) -> None:
-    async def test() -> None:
-        whole = Whole(Sessions(client=CONFIG, server=CONFIG))
-        await whole.start(up, down)
-        await play(whole, actions)
-        await whole.finish()
-        for source, sink in ((whole.user, whole.destination), (whole.destination, whole.user)):
-            assert sink.taken == source.delivered
-        assert [how.reason for how in whole.ends.values()] == [Reason.DONE, Reason.DONE]
-        check_nothing_stays(whole)
-
-    asyncio.run(test())
+async def test_whatever_the_order_everything_arrives_and_little_is_held(actions: Actions, up: int, down: int) -> None:
+    whole = Whole(Sessions(client=CONFIG, server=CONFIG))
+    await whole.start(up, down)
+    await play(whole, actions)
+    await whole.finish()
+    for source, sink in ((whole.user, whole.destination), (whole.destination, whole.user)):
+        assert sink.taken == source.delivered
+    assert [how.reason for how in whole.ends.values()] == [Reason.DONE, Reason.DONE]
+    check_nothing_stays(whole)
 
 
 @settings(max_examples=40, deadline=None)
 @given(ACTIONS, EARLY_BYTES, st.sampled_from(["user", "destination"]))
-def test_a_socket_that_breaks_ends_both_and_nothing_stays(actions: Actions, early: int, at: str) -> None:
-    async def test() -> None:
-        whole = Whole(Sessions(client=CONFIG, server=CONFIG))
-        await whole.start(early, early)
-        await play(whole, [*actions, ("lose", at, 0)])
-        for _ in range(20):
-            for model in (whole.user, whole.destination):
-                model.take(PIECE)  # the status of a call comes behind the payload
-            await whole.turn()
-            whole.check()
-        assert set(whole.ends) == {"client", "server"}
-        assert whole.user.lost and whole.destination.lost
-        if at == "destination" and not any(action == "end" for action, *_ in actions):
-            assert (whole.ends["client"].reason, whole.ends["client"].side) == (Reason.RESET, Side.TUNNEL)
-        check_nothing_stays(whole)
-
-    asyncio.run(test())
+async def test_a_socket_that_breaks_ends_both_and_nothing_stays(actions: Actions, early: int, at: str) -> None:
+    whole = Whole(Sessions(client=CONFIG, server=CONFIG))
+    await whole.start(early, early)
+    await play(whole, [*actions, ("lose", at, 0)])
+    for _ in range(20):
+        for model in (whole.user, whole.destination):
+            model.take(PIECE)  # the status of a call comes behind the payload
+        await whole.turn()
+        whole.check()
+    assert set(whole.ends) == {"client", "server"}
+    assert whole.user.lost and whole.destination.lost
+    if at == "destination" and not any(action == "end" for action, *_ in actions):
+        assert (whole.ends["client"].reason, whole.ends["client"].side) == (Reason.RESET, Side.TUNNEL)
+    check_nothing_stays(whole)
 
 
 def check_nothing_stays(whole: Whole) -> None:
