@@ -1,4 +1,4 @@
-"""What the client's tests share: a loop as in production, a tunnel in memory, a user over a real socket."""
+"""What the client's tests share: a tunnel in memory, a user over a real socket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import struct
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pog.auth.check import Authenticator
 from pog.client.connections import Connections
@@ -21,41 +21,20 @@ from pog.net.address import Address, parse_destination
 from pog.observe.accesslog import AccessLog
 from pog.observe.metrics import Metrics
 from pog.observe.tunnels import TunnelObserver
-from pog.process.run import loop_factory
 from pog.tunnel.live import Tunnels
 from pog.tunnel.request import ANONYMOUS, Tunnel, TunnelRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from pog.config.auth_items import AuthItem
     from pog.tunnel.ended import Ended
     from pog.tunnel.request import Exit
 
-T = TypeVar("T")
-
 # Nothing on loopback takes longer, whatever the load.
 SECONDS = 10.0
 ANY_PORT = Address("127.0.0.1", 0)
 SETTINGS = ClientSettings(server_addr=Address("127.0.0.1", 1), listen=(Endpoint(ANY_PORT),), insecure=True)
-
-
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs on the loop of production; whatever `main` started must have ended with it."""
-
-    async def watched() -> T:
-        loop = asyncio.get_running_loop()
-        problems: list[dict[str, Any]] = []
-        loop.set_exception_handler(lambda _, context: problems.append(context))
-        async with asyncio.timeout(3 * SECONDS):
-            result = await main
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not left, left
-        assert not problems, problems
-        return result
-
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(watched())
 
 
 class MemoryTunnel(asyncio.Transport):

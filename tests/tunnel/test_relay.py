@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-import uvloop
 
 from pog.tunnel.ended import Ended, Reason, Side
 from pog.tunnel.relay import Relay, reset
@@ -113,19 +112,16 @@ async def test_a_reset_local_socket_ends_the_relay_and_leaves_the_tunnel_to_its_
             it.far.recv(1)
 
 
-def test_what_still_arrives_for_a_socket_that_is_gone_is_dropped() -> None:
+@pytest.mark.loops("uvloop")
+async def test_what_still_arrives_for_a_socket_that_is_gone_is_dropped() -> None:
     """The tunnel's owner ends it a moment after the relay; uvloop raises for a write on a transport that is gone."""
-
-    async def scenario() -> None:
-        async with joined() as it:
-            tunnel_end = it.relay._tunnel
-            it.user.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            it.user.close()
-            await it.ended
-            await asyncio.sleep(0)
-            tunnel_end.data_received(b"too late")
-
-    uvloop.run(scenario())
+    async with joined() as it:
+        tunnel_end = it.relay._tunnel
+        it.user.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        it.user.close()
+        await it.ended
+        await asyncio.sleep(0)
+        tunnel_end.data_received(b"too late")
 
 
 async def test_a_reader_that_stops_stops_the_sender() -> None:
