@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pog.cli.group import say
-from pog.cli.options import rows, seconds, takes
+from pog.cli.options import examples, rows, seconds, takes
 from pog.config.client import single_exit
 from pog.config.endpoints import ENDPOINTS, Endpoint
 from pog.config.parsers import LOGIN, SERVER
@@ -67,7 +67,14 @@ def client_endpoint(addr: str) -> Endpoint:
     return Endpoint(at, endpoint.tls)
 
 
-@click.command()
+@click.command(
+    short_help="Ask a server or a client whether it is well.",
+    epilog=examples(
+        "pog health pog.example.com:443",
+        "pog health --insecure 127.0.0.1:8080",
+        "pog health --client 127.0.0.1:18080",
+    ),
+)
 @click.option("--client", is_flag=True, help="ADDR is that of a client: [HOST]:PORT, unix:/PATH or https://HOST:PORT.")
 @click.option("--service", default="", help="One of the server's services, such as HTTPProxy; else the server.")
 @probes
@@ -94,7 +101,12 @@ def health(addr: str, client: bool, service: str, limit: float, auth: str | None
     raise SystemExit(0 if status == SERVING else 1)
 
 
-@click.command()
+@click.command(
+    short_help="Print what each task of a server waits for.",
+    epilog=examples(
+        "CLIENT_POG_AUTH=laptop:PASSWORD pog stacks pog.example.com:443", "pog stacks --insecure 127.0.0.1:8080"
+    ),
+)
 @probes
 def stacks(addr: str, limit: float, auth: str | None, **flags: object) -> None:
     """Print the stacks of all tasks and threads of a server: where each one is, or waits."""

@@ -9,12 +9,15 @@ import sys
 import click
 
 from pog.cli.group import announce, say
-from pog.cli.options import duration
+from pog.cli.options import duration, examples
 from pog.config.parsers import cleaned
 from pog.errors import SettingsError
 
 
-@click.command()
+@click.command(
+    short_help="Print an auth item, as the Go original.",
+    epilog=examples("pog genauthitem --name laptop --password PASSWORD --timeToLive 100000h"),
+)
 @click.option("--name", default="name", show_default=True, help="Account name.")
 @click.option("--password", default="password", show_default=True, help="Account password.")
 @click.option(
@@ -27,12 +30,12 @@ def genauthitem(name: str, password: str, ttl: float) -> None:
     say(new_item(name, password, ttl))
 
 
-@click.group()
+@click.group(epilog=examples("pog auth new laptop --generate"))
 def auth() -> None:
     """Auth items: who may use a server or a client."""
 
 
-@auth.command("new")
+@auth.command("new", epilog=examples("pog auth new laptop --generate", "pog auth new laptop --ttl 365d < password.txt"))
 @click.argument("name")
 @click.option("--password", help="The password; others on this machine can see it in the list of processes.")
 @click.option("--generate", is_flag=True, help="Make up a strong password and print it on standard error.")

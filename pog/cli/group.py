@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 class Pog(click.Group):
     """The group of commands; an error that we raise on purpose ends it with one line and no traceback."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """As they were added: what one needs first comes first."""
+        return list(self.commands)
+
     def main(self, *args: Any, **extra: Any) -> Any:
         with standard_streams():
             return super().main(*args, **extra)
@@ -49,8 +53,18 @@ class Pog(click.Group):
                 fail(str(cause), 1)
             if isinstance(cause, OSError):
                 file = f"{cause.filename}: " if cause.filename else ""
-                fail(f"{file}{cause.strerror or cause}", 1)
+                fail(f"{file}{cause.strerror or cause}{self._advice(ctx, cause)}", 1)
             raise
+
+    def _advice(self, ctx: click.Context, error: OSError) -> str:
+        """The flags that choose another place to listen at, when it was that which failed."""
+        from pog.net.listen import CannotListen
+
+        command = self.get_command(ctx, ctx.invoked_subcommand or "")
+        if not isinstance(error, CannotListen) or command is None:
+            return ""
+        flags = [each.opts[0] for each in command.params if each.name in ("listen", "port")]
+        return f"; choose another place with {' or '.join(flags)}" if flags else ""
 
 
 def fail(problem: str, status: int) -> NoReturn:

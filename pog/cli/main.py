@@ -8,11 +8,21 @@ import pog
 from pog.cli.ask import health, stacks
 from pog.cli.auth import auth, genauthitem
 from pog.cli.group import Pog
+from pog.cli.options import examples
 from pog.cli.programs import client, server, up
 
 
-@click.group(cls=Pog, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(pog.__version__, prog_name="pog")
+@click.group(
+    cls=Pog,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog=examples(
+        "pog up",
+        "POG_AUTH_LAPTOP='{\"name\":...}' pog server --port 8080",
+        "CLIENT_POG_AUTH=laptop:PASSWORD pog client --server-addr pog.example.com:443",
+        "pog client --help",
+    ),
+)
+@click.version_option(pog.__version__, "-V", "--version", prog_name="pog")
 def main() -> None:
     """Proxy over gRPC: an HTTP proxy on this side, a gRPC server with a good address on the other."""
 

@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pog.config.parsers import POSITIVE_SECONDS, parse_duration
-from pog.config.settings import table
+from pog.config.settings import CommonSettings, table
+from pog.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pog.config.options import Setting
-    from pog.config.settings import CommonSettings
 
     F = TypeVar("F", bound=Callable[..., Any])
 
+COMMON = [each for _, row in table(CommonSettings) for each in row.spellings]
+
 
 def rows(cls: type[CommonSettings], *left_out: str) -> list[Setting]:
-    """The settings of a command, but for the fields left out."""
-    return [each for name, row in table(cls) for each in row.spellings if name not in left_out]
+    """The settings of a command, but for the fields left out: its own first, then those that all programs have."""
+    found = [each for name, row in table(cls) for each in row.spellings if name not in left_out]
+    return sorted(found, key=COMMON.__contains__)
 
 
 def takes(settings: list[Setting]) -> Callable[[F], F]:
@@ -39,8 +42,9 @@ def option(row: Setting) -> Callable[[F], F]:
     help = f"{row.help}  [{'; '.join(each for each in known if each)}]"
     if row.is_switch:
         return click.option(f"{row.flag}/{row.flag.replace('--', '--no-', 1)}", row.key, default=None, help=help)
-    if row.kind.many:
-        return click.option(row.flag, row.key, metavar=row.kind.metavar, multiple=True, callback=_joined, help=help)
+    if row.kind.many or row.once:
+        callback = _joined if row.kind.many else _only_one
+        return click.option(row.flag, row.key, metavar=row.kind.metavar, multiple=True, callback=callback, help=help)
     return click.option(row.flag, row.key, metavar=row.kind.metavar, help=help)
 
 
@@ -48,18 +52,31 @@ def _joined(_context: click.Context, _parameter: click.Parameter, values: tuple[
     return ",".join(values) if values else None
 
 
+def _only_one(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
+    if len(values) > 1:
+        raise SettingsError(
+            parameter.opts[0], f"is given {len(values)} times; several exits are written into a file (--config)"
+        )
+    return values[0] if values else None
+
+
 def only_variables(settings: list[Setting]) -> str:
     """What has no flag, for the end of a command's help: secrets would show in the list of processes."""
     lines = [f"  {row.env}  {row.kind.metavar}\n      {row.help}" for row in settings if not row.flag]
-    return "\b\nOnly as environment variables:\n" + "\n".join(lines)
+    return "\b\nOnly as environment variables:\n" + "\n".join(lines) + "\n\n"
+
+
+def examples(*lines: str) -> str:
+    """The last words of a command's help."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def duration(text: str) -> float:
-    """Seconds of a duration as Go writes it."""
+    """Seconds of a duration as Go writes it, or in days."""
     try:
         return parse_duration(text)
     except ValueError:
-        raise click.BadParameter(f"must be a duration such as 100000h or 1h30m, not {text!r}") from None
+        raise click.BadParameter(f"must be a duration such as 180d, 100000h or 1h30m, not {text!r}") from None
 
 
 def seconds(text: str) -> float:

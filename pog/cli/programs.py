@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pog.cli.group import announce, remembered, says
-from pog.cli.options import only_variables, rows, takes
+from pog.cli.options import COMMON, examples, only_variables, rows, takes
 from pog.config.client import load_client
 from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, load
 from pog.net.address import Address, UnixPath
@@ -25,10 +25,24 @@ CLIENT_ROWS = rows(ClientSettings)
 # What `up` decides itself is left out.
 UP_SERVER_ROWS = rows(ServerSettings, "listen", "workers", "grpc_and_http_mux", "auth_file")
 UP_CLIENT_ROWS = rows(ClientSettings, "config", "server_addr", "server_host", "insecure", "skip_verify", "first_flight")
-UP_ROWS = UP_CLIENT_ROWS + [row for row in UP_SERVER_ROWS if row not in UP_CLIENT_ROWS]
+UP_ROWS = sorted(UP_CLIENT_ROWS + [row for row in UP_SERVER_ROWS if row not in UP_CLIENT_ROWS], key=COMMON.__contains__)
+
+SERVER_EXAMPLES = examples(
+    "pog auth new laptop --generate",
+    "POG_AUTH_LAPTOP='{\"name\":...}' pog server --port 8080",
+    "pog server --listen 127.0.0.1:8080 --workers 4 --auth-file /etc/pog/items",
+)
+CLIENT_EXAMPLES = examples(
+    "CLIENT_POG_AUTH=laptop:PASSWORD pog client --server-addr pog.example.com:443",
+    "pog client --server-addr 127.0.0.1:8080 --insecure --listen 127.0.0.1:3128",
+    "pog client --server-addr pog.example.com:443 --listen :18080 --listen unix:/run/pog.sock",
+)
+UP_EXAMPLES = examples("pog up", "pog up --listen 127.0.0.1:3128 --egress-allow 127.0.0.0/8")
 
 
-@click.command(epilog=only_variables(SERVER_ROWS))
+@click.command(
+    short_help="Serve tunnels: the end with the good address.", epilog=only_variables(SERVER_ROWS) + SERVER_EXAMPLES
+)
 @takes(SERVER_ROWS)
 def server(**flags: object) -> None:
     """Serve tunnels: the end with the good address."""
@@ -43,7 +57,9 @@ def server(**flags: object) -> None:
     run_logged(settings, lambda shutdown: serve(settings, shutdown=shutdown, started=says("pog server on")))
 
 
-@click.command(epilog=only_variables(CLIENT_ROWS))
+@click.command(
+    short_help="Be a proxy: the end beside your programs.", epilog=only_variables(CLIENT_ROWS) + CLIENT_EXAMPLES
+)
 @takes(CLIENT_ROWS)
 def client(**flags: object) -> None:
     """Be an HTTP proxy for programs here, and tunnel their connections to a server."""
@@ -63,14 +79,15 @@ def client(**flags: object) -> None:
     run_logged(settings, lambda shutdown: run_client(settings, shutdown=shutdown, started=started, inherited=inherited))
 
 
-@click.command(epilog=only_variables(UP_ROWS))
+@click.command(short_help="Run both ends here, for a first look.", epilog=only_variables(UP_ROWS) + UP_EXAMPLES)
 @takes(UP_ROWS)
 def up(**flags: object) -> None:
     """Run both ends here, for a first look: a proxy that goes through gRPC once around this machine."""
     from pog.cli.up import SERVER_LISTEN
     from pog.cli.up import up as run_both
 
-    decided = {"listen": SERVER_LISTEN, "grpc_and_http_mux": True, "auth_file": None}
+    # The client logs each tunnel; the server would log the same ones.
+    decided = {"listen": SERVER_LISTEN, "grpc_and_http_mux": True, "auth_file": None, "access_log": False}
     ours = load(ServerSettings, os.environ, flags | decided)
     fixed = {"config": "", "server_addr": SERVER_LISTEN, "server_host": "", "insecure": True, "skip_verify": False}
     theirs = remembered(load(ClientSettings, os.environ, flags | fixed))

@@ -13,7 +13,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`env` with * at its end stands for all variables with that prefix. `also` is an older spelling of the setting."""
+    """`env` with * at its end stands for all variables with that prefix. `also` is an older spelling of the setting.
+
+    Of a flag that is given twice the last one counts, as is usual; with `once` that is an error.
+    """
 
     flag: str
     env: str
@@ -21,6 +24,7 @@ class Setting:
     default: Any
     help: str
     also: "Setting | None" = None
+    once: bool = False
 
     @property
     def key(self) -> str:
@@ -73,9 +77,11 @@ def without_login(text: str) -> str:
     return f"***{at}{rest}" if at else text
 
 
-def setting(flag: str, env: str, kind: Kind[T], default: T, help: str, also: Setting | None = None) -> T:
+def setting(
+    flag: str, env: str, kind: Kind[T], default: T, help: str, also: Setting | None = None, once: bool = False
+) -> T:
     """A field of a settings class; at run time a dataclass field that carries its row."""
-    return field(default=default, metadata={"setting": Setting(flag, env, kind, default, help, also)})
+    return field(default=default, metadata={"setting": Setting(flag, env, kind, default, help, also, once)})
 
 
 def required(flag: str, env: str, kind: Kind[Any], help: str) -> Mapping[str, Setting]:

@@ -1,7 +1,7 @@
 """How values are written in settings: the grammar of each kind, its parser, and the form that errors name. [pure]
 
     boolean    1 t T TRUE true True / 0 f F FALSE false False, as Go's strconv.ParseBool
-    seconds    10, 0.5, or a Go duration: 10s, 1m30s, 100000h
+    seconds    10, 0.5, or a duration as in Go and with days: 10s, 1m30s, 100000h, 30d
     listen     [host]:port as in Go; ":18080" is every address of this machine, IPv4 and IPv6
     server     host:port
     authority  host or host:port, without a user (RFC 9113 8.3.1)
@@ -59,15 +59,15 @@ def parse_bool(text: str) -> bool:
     raise ValueError(text)
 
 
-# Seconds per unit; both signs of micro are in use, as in Go's time.ParseDuration.
-UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+# Seconds per unit; both signs of micro are in use, as in Go's time.ParseDuration, which has no days.
+UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d)")
 # Go keeps a duration in 64 bits of nanoseconds, which is about 292 years.
 LONGEST = float(2**63 - 1) / 1e9
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a Go duration such as 100000h, 1h30m or -1.5s; only zero may go without a unit."""
+    """Seconds of a duration such as 100000h, 1h30m, 30d or -1.5s; only zero may go without a unit."""
     sign, rest = (-1.0, text[1:]) if text[:1] == "-" else (1.0, text.removeprefix("+"))
     if rest == "0":
         return 0.0
@@ -198,7 +198,7 @@ def choice(*words: str) -> Kind[str]:
 BOOL = Kind("BOOL", f"one of {' '.join(TRUE)} or {' '.join(FALSE)}", parse_bool)
 # As the original reads DISABLE_ACCESS_LOGGING: whatever is written there switches off.
 OFF_IF_SET = Kind("TEXT", "anything, which means off", lambda _text: False)
-SECONDS = Kind("SECONDS", "seconds, as 10 or 0.5, or a duration such as 10s or 1m30s", parse_seconds)
+SECONDS = Kind("SECONDS", "seconds, as 10 or 0.5, or a duration such as 10s, 1m30s or 2d", parse_seconds)
 POSITIVE_SECONDS = Kind("SECONDS", f"more than 0 {SECONDS.form}", parse_positive_seconds)
 PORT = Kind("PORT", "a port number from 0 to 65535", lambda text: parse_whole(text, 0, 65535))
 COUNT = Kind("N", "a whole number from 1 to 999999999", lambda text: parse_whole(text, 1, 999_999_999))
@@ -211,8 +211,10 @@ SERVER = Kind("HOST:PORT", "host:port without a scheme, such as pog.example.com:
 OPTIONAL_EXIT: Kind[Address | BuiltIn | None] = Kind("HOST:PORT", SERVER.form, parse_exit)
 PATH = Kind("PATH", "the path of a file", parse_path)
 LOGIN = Kind("USER:PASSWORD", "user:password, without quotes and control characters", parse_login, secret=True)
-NETWORKS = Kind("CIDR,...", "networks separated by commas, such as 127.0.0.0/8,::1/128", parse_networks)
-NAMES = Kind("NAME,...", "host names separated by commas, without ports, such as client,proxy.example", parse_names)
+NETWORKS = Kind("CIDR,...", "networks separated by commas, such as 127.0.0.0/8,::1/128", parse_networks, many=True)
+NAMES = Kind(
+    "NAME,...", "host names separated by commas, without ports, such as client,proxy.example", parse_names, many=True
+)
 NAMESPACE = Kind("PREFIX", "a metric name prefix of letters, digits, _ and :", parse_namespace)
 AUTHORITY = Kind(
     "HOST[:PORT]", "host or host:port without a scheme, such as pog.example.com, [::1] or [::1]:443", parse_authority

@@ -180,19 +180,13 @@ class ServerSettings(CommonSettings, Guarded):
 class ClientSettings(CommonSettings, Guarded):
     """What only the client has."""
 
-    config: str = setting(
-        "--config",
-        "POG_CONFIG",
-        parsers.PATH,
-        "",
-        "File with settings, exits and rules (TOML). Default: `pog/config.toml` among the user's configuration files.",
-    )
     server_addr: Address | BuiltIn | None = setting(
         "--server-addr",
         "SERVER_ADDR",
         parsers.OPTIONAL_EXIT,
         None,
         "Address of the server; `direct:` connects without one. Required without a configuration file.",
+        once=True,
     )
     server_host: str = setting(
         "--server-host",
@@ -204,6 +198,13 @@ class ClientSettings(CommonSettings, Guarded):
     insecure: bool = setting("--insecure", "INSECURE", parsers.BOOL, False, "Use HTTP/2 without TLS.")
     skip_verify: bool = setting(
         "--skip-verify", "SKIP_VERIFY", parsers.BOOL, False, "Do not verify the server's certificate."
+    )
+    config: str = setting(
+        "--config",
+        "POG_CONFIG",
+        parsers.PATH,
+        "",
+        "File with settings, exits and rules (TOML). Default: `pog/config.toml` among the user's configuration files.",
     )
     listen: tuple[Endpoint, ...] = setting(
         "--listen",

@@ -40,6 +40,10 @@ _ATTEMPTS = 10
 NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
+class CannotListen(OSError):
+    """Nothing can listen at an address, which the text names."""
+
+
 class _Place(NamedTuple):
     """Where one socket listens."""
 
@@ -53,7 +57,7 @@ def listening_sockets(address: Address) -> list[socket.socket]:
     """Non-blocking sockets that listen at every place that the address means.
 
     Addresses of a name that this machine does not have are left out, with a warning, unless there is no other. Raises
-    OSError, whose text names the address.
+    CannotListen.
     """
     try:
         places = _places(address)
@@ -66,7 +70,7 @@ def listening_sockets(address: Address) -> list[socket.socket]:
         return _open_all(address, places)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise OSError(error.errno, f"cannot listen on {address}: {reason}") from error
+        raise CannotListen(error.errno, f"cannot listen on {address}: {reason}") from error
 
 
 def _places(address: Address) -> list[_Place]:

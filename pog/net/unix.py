@@ -8,14 +8,14 @@ import socket
 import stat
 from contextlib import suppress
 
-from pog.net.listen import BACKLOG
+from pog.net.listen import BACKLOG, CannotListen
 
 
 class UnixListener:
     """A non-blocking socket that listens at `path`; `close` also removes the file, unless it is another's by now.
 
     The file gets the permissions that the process's umask leaves; connecting takes the one to write. A file that was
-    left behind by a program that has ended is replaced. Raises OSError, whose text names the path.
+    left behind by a program that has ended is replaced. Raises CannotListen.
     """
 
     def __init__(self, path: str) -> None:
@@ -29,7 +29,7 @@ class UnixListener:
         except OSError as error:
             self.socket.close()
             reason = error.strerror or str(error)  # Python's own error, of a path that is too long, has no number
-            raise OSError(error.errno, f"cannot listen on unix:{path}: {reason}") from error
+            raise CannotListen(error.errno, f"cannot listen on unix:{path}: {reason}") from error
         self.socket.setblocking(False)
 
     def close(self) -> None:

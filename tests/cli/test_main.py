@@ -1,5 +1,7 @@
 import asyncio
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
@@ -8,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import bcrypt
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -17,6 +20,7 @@ from pog.config.auth_items import parse_item
 from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, table
 from pog.errors import ExitUnavailable
 from pog.net.address import Address
+from pog.net.listen import CannotListen
 
 HALF_A_YEAR = timedelta(hours=4320)
 NO_ENV = {"SERVER_ADDR": "", "PORT": "", "CLIENT_LISTEN": ""}
@@ -35,7 +39,8 @@ def made(result: Result) -> Any:
 
 
 def test_version() -> None:
-    assert invoke("--version").output == f"pog, version {pog.__version__}\n"
+    for flag in ("--version", "-V"):
+        assert invoke(flag).output == f"pog, version {pog.__version__}\n"
 
 
 def test_python_m_pog_is_the_command() -> None:
@@ -59,6 +64,47 @@ def test_every_setting_is_in_the_help_of_its_command(command: str, cls: type[Com
     assert "[DISABLE_ACCESS_LOGGING]" in text
     assert "[METRIC_NAMESPACE]" in text
     assert "[DRAIN_TIMEOUT; default 8]" in text
+
+
+def commands(group: click.Group = main, *path: str) -> list[tuple[str, ...]]:
+    """The words of every command, groups included."""
+    found: list[tuple[str, ...]] = [path]
+    for name, command in group.commands.items():
+        found += commands(command, *path, name) if isinstance(command, click.Group) else [(*path, name)]
+    return found
+
+
+@pytest.mark.parametrize("words", commands(), ids=lambda words: " ".join(words) or "pog")
+def test_help_ends_with_examples_that_are_right(words: tuple[str, ...]) -> None:
+    text = invoke(*words, "--help").output
+    lines = [line.strip() for line in text.rpartition("Examples:\n")[2].splitlines()]
+    assert lines
+    for line in lines:
+        args = [word for word in shlex.split(line.partition(" <")[0]) if not re.match("[A-Z_]+=", word)]
+        assert args.pop(0) == "pog", line
+        check_parses(main, args)
+
+
+def check_parses(group: click.Group, args: list[str]) -> None:
+    """Raises UsageError for what is no command, and for an option that it does not have."""
+    name, command, rest = group.resolve_command(click.Context(group), args)
+    assert command is not None
+    if isinstance(command, click.Group):
+        check_parses(command, rest)
+    elif "--help" not in rest:
+        command.make_context(name, rest)
+
+
+def test_help_begins_with_what_one_needs() -> None:
+    flags = re.findall(r"^  (--[a-z-]+)", invoke("client", "--help").output, re.MULTILINE)
+    assert flags[:2] == ["--server-addr", "--server-host"]
+    assert flags.index("--listen") < flags.index("--metric-namespace")
+    flags = re.findall(r"^  (--[a-z-]+)", invoke("up", "--help").output, re.MULTILINE)
+    assert flags[0] == "--listen"
+    assert flags.index("--egress-allow") < flags.index("--metric-namespace")
+    assert len(set(flags)) == len(flags)
+    listed = re.findall(r"^  ([a-z]+)  ", invoke("--help").output, re.MULTILINE)
+    assert listed[:3] == ["up", "server", "client"]
 
 
 class Program:
@@ -128,6 +174,7 @@ def test_up_prints_a_line_to_paste(monkeypatch: pytest.MonkeyPatch) -> None:
     server, client = program.settings["serve"], program.settings["run"]
     assert (server.listen, server.grpc_and_http_mux) == (Address("127.0.0.1", 0), True)
     assert (client.server_addr, client.server_host, client.insecure) == (server.listen, "", True)
+    assert (server.access_log, client.access_log) == (False, True), "a tunnel is one line"
 
 
 def test_up_says_what_a_user_has_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +192,7 @@ def test_up_says_what_a_user_has_to_give(monkeypatch: pytest.MonkeyPatch) -> Non
         (["server", "--listen", "9"], "pog: --listen: must be [host]:port"),
         (["server", "--workers", "0"], "pog: --workers: must be a whole number from 1 to 256"),
         (["client"], "pog: SERVER_ADDR: is not set"),
+        (["client", "--server-addr", "a:1", "--server-addr", "b:1"], "pog: --server-addr: is given 2 times"),
         (["auth", "new", "a:b", "--password", "x"], "pog: name: must be printable text without a colon"),
         (["auth", "new", "a", "--password", "x" * 73], "pog: password: must be at most 72 bytes"),
         (["auth", "new", "a", "--password", "x", "--generate"], "pog: --generate: must not"),
@@ -166,6 +214,10 @@ def test_a_bad_setting_is_one_line_and_status_2(args: list[str], problem: str) -
     ("raised", "line"),
     [
         (OSError(98, "cannot listen on 127.0.0.1:8080: Address already in use"), "cannot listen on 127.0.0.1:8080: "),
+        (
+            CannotListen(98, "cannot listen on 127.0.0.1:80: Address already in use"),
+            "cannot listen on 127.0.0.1:80: Address already in use; choose another place with --listen",
+        ),
         (FileNotFoundError(2, "No such file or directory", "/tmp/x"), "/tmp/x: No such file or directory"),
         (ExitUnavailable("no such host"), "no such host"),
         (ExceptionGroup("both", [ExceptionGroup("ends", [OSError("one")])]), "one"),
@@ -201,7 +253,7 @@ def test_genauthitem_prints_json_like_go() -> None:
     assert list(json.loads(line)) == ["name", "hash", "exp_date"]
     assert line.startswith('{"name":"name","hash":"$2a$10$')
     assert line.endswith('Z"}\n')
-    assert invoke("genauthitem", "--timeToLive", "1d").exit_code == 2
+    assert invoke("genauthitem", "--timeToLive", "1w").exit_code == 2
 
 
 def test_auth_new_takes_the_password_from_standard_input() -> None:

@@ -42,6 +42,9 @@ DURATIONS = {
     "10s": 10.0,
     "1m30s": 90.0,
     "100000h": 100_000 * HOUR,
+    "30d": 30 * 24 * HOUR,
+    "1d12h": 36 * HOUR,
+    ".5d": 12 * HOUR,
     "4320h0m0s": 4320 * HOUR,
     "1.5h": 1.5 * HOUR,
     ".5m": 30.0,
@@ -56,11 +59,13 @@ DURATIONS = {
 
 
 @pytest.mark.parametrize(("text", "seconds"), DURATIONS.items())
-def test_durations_are_written_as_in_go(text: str, seconds: float) -> None:
+def test_durations_are_written_as_in_go_and_in_days(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "1", "s", "1 s", "1d", "-", "1h-1m", ".s", "1hs", "2600000000h", "1e3s", "٣s"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "s", "1 s", "1w", "d", "-", "1h-1m", ".s", "1hs", "2600000000h", "1e3s", "٣s"]
+)
 def test_other_durations_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_duration(text)

@@ -219,9 +219,23 @@ def test_pog_up_prints_a_line_to_paste(origins: Origins) -> None:
     server, client = pog.up()
     with server.program:
         assert server.program.wait_line(rf"curl .*http://{re.escape(client.host_port)}")
-        with connect(client.address, origins.start(echo).host_port) as tunnel:
+        target = origins.start(echo).host_port
+        with connect(client.address, target) as tunnel:
             tunnel.send(b"abc")
             assert tunnel.receive(3) == b"abc"
+    lines = [line for line in server.program.stdout if target in line]
+    assert len(lines) == 1, "a tunnel is told once"
+
+
+@pytest.mark.parametrize("args", [["server", "--workers", "2"], ["server"], ["client", "--server-addr", "a:1"], ["up"]])
+def test_a_port_that_is_taken_names_the_flag(args: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = "{}:{}".format(*taken.getsockname())
+        program = Program([*pog.POG, *args, "--listen", address])
+        assert program.wait() == 1, program.output()
+    flags = "--listen or --port" if "server" in args else "--listen"
+    line = f"pog: cannot listen on {address}: Address already in use; choose another place with {flags}"
+    assert program.stderr[-1] == line
 
 
 def test_grpc_alone(origins: Origins) -> None:
