@@ -1,14 +1,16 @@
 """One connection of a user's program, from its first byte until the relay takes over: a shell around a front.
 
 state       what it waits for                                   next
-REQUEST     the bytes that tell the front, and the rest of a    BUSY, EXCHANGE, LINGERING, CLOSED
+REQUEST     the bytes that tell the front, and the rest of a    BUSY, EXCHANGE, PAGE, LINGERING, CLOSED
             request; a timer runs
-BUSY        credentials, a tunnel or a page; what the user      RELAYED, LINGERING, REQUEST (credentials passed),
-            sends meanwhile is kept, up to a bound, or goes     CLOSED (the user left; fast open failed)
+BUSY        credentials or a tunnel; what the user sends        RELAYED, LINGERING, REQUEST (credentials passed),
+            meanwhile is kept, up to a bound, or goes     CLOSED (the user left; fast open failed)
             with the request (fast open)
 EXCHANGE    the end of a plain HTTP exchange (exchanges)        REQUEST, RELAYED (Upgrade), LINGERING, CLOSED
 RELAYED     the end of the relay; the transport has another     CLOSED
             protocol
+PAGE        the end of the answer (page_answer); the            CLOSED
+            transport has another protocol
 LINGERING   the user's close; an answer was sent, what still    CLOSED
             arrives is dropped, a timer runs
 CLOSED      nothing
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Protocol, assert_never, cast
 from pog.client import opening
 from pog.client.exchanges import Exchanges
 from pog.client.opening import USER_LEFT, Opening, internal, joined, parted
+from pog.client.page_answer import LINGER, PageAnswer
 from pog.errors import Failure, FailureKind, Refused
 from pog.front.base import NEED_MORE, FrontOptions, NeedMore, PageRequest, Reply, TunnelWanted
 from pog.front.base import Credentials as PresentedCredentials
@@ -37,6 +40,7 @@ from pog.tunnel.request import EagerAttempt
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from pog.client.page_answer import Pages
     from pog.client.upstream import Upstream
     from pog.front.base import Front, Outcome
     from pog.net.address import Destination
@@ -50,15 +54,6 @@ log = logging.getLogger(__name__)
 _MAX_EARLY_BYTES = 64 * 1024
 # How long the next request may take to begin, as in nginx (keepalive_timeout). Seconds.
 _KEEP_ALIVE = 75.0
-# An answer followed by a close with unread bytes would be lost to a TCP reset; nginx lingers 5 s. Seconds.
-_LINGER = 2.0
-
-
-class Pages(Protocol):
-    """What the client's own port shows."""
-
-    async def answer(self, request: PageRequest, *, tls: bool = False) -> bytes:
-        """A whole HTTP/1.1 answer; with `tls` the request came by TLS."""
 
 
 class Shared(opening.Shared, Protocol):
@@ -82,6 +77,7 @@ class State(enum.Enum):
     BUSY = "busy"
     EXCHANGE = "exchange"
     RELAYED = "relayed"
+    PAGE = "page"
     LINGERING = "lingering"
     CLOSED = "closed"
 
@@ -102,6 +98,7 @@ class UserConnection(asyncio.Protocol):
         "_gone",
         "_half_closed",
         "_opening",
+        "_page",
         "_record",
         "_relay",
         "_shared",
@@ -217,8 +214,7 @@ class UserConnection(asyncio.Protocol):
             else:
                 self._connect(outcome)
         elif isinstance(outcome, PageRequest):
-            self._state = State.BUSY
-            self._start(self._page(outcome), "page")
+            self._show(outcome)
         elif isinstance(outcome, PresentedCredentials):
             self._state = State.BUSY
             self._start(self._login(outcome.authorization), "authenticate")
@@ -391,15 +387,11 @@ class UserConnection(asyncio.Protocol):
 
     # Answers
 
-    async def _page(self, request: PageRequest) -> None:
-        try:
-            tls = self._transport.get_extra_info("sslcontext") is not None
-            data = await self._shared.pages.answer(request, tls=tls)
-        except Exception:
-            log.exception("a page could not be made")
-            data = self._front.refused(Failure(FailureKind.INTERNAL, "internal error"))
-        self._task = None
-        self._answer(data)
+    def _show(self, request: PageRequest) -> None:
+        self._state = State.PAGE
+        self._end_exchanges()
+        self._page = PageAnswer(self._transport, self._shared.pages, request, self._ended_for_user)
+        self._page.start()
 
     def _refuse_request(self, failure: Failure) -> None:
         """What was sent leads to no tunnel, whatever an exit would say."""
@@ -427,7 +419,7 @@ class UserConnection(asyncio.Protocol):
             self._transport.write_eof()
         else:  # TLS reads on, until the user says its end
             self._transport.close()
-        self._timer = after(_LINGER, self._transport.abort)
+        self._timer = after(LINGER, self._transport.abort)
 
     # The end
 
@@ -442,6 +434,8 @@ class UserConnection(asyncio.Protocol):
         """Ends the connection in whatever state it is."""
         if self._state is State.RELAYED:
             self._relay.stop()
+        elif self._state is State.PAGE:
+            self._page.close()
         elif self._fast:
             self._give_up()
             reset(self._transport)
@@ -452,6 +446,8 @@ class UserConnection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is being served: nothing is lost when it is closed."""
+        if self._state is State.PAGE:
+            return self._page.is_idle
         return self._state not in (State.BUSY, State.EXCHANGE, State.RELAYED)
 
     def _remote(self) -> str:

@@ -6,12 +6,13 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from pog.client.connection import Pages, UserConnection
+from pog.client.connection import UserConnection
 from pog.client.listener import Listener
 from pog.errors import Failure, FailureKind, Refused
 
 if TYPE_CHECKING:
     from pog.auth.check import Authenticator
+    from pog.client.page_answer import Pages
     from pog.config.settings import ClientSettings
     from pog.observe.tunnels import TunnelObserver
     from pog.tunnel.request import Exit

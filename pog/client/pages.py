@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 import pog
 from pog.client.own_host import own_host
 from pog.client.pac import CONTENT_TYPE, pac
+from pog.client.page_answer import Page
 from pog.errors import PogError, Refused
-from pog.front.http1 import answer
 from pog.observe.exposition import merged
 from pog.observe.metrics import wants_openmetrics
 
@@ -63,39 +63,36 @@ class Pages:
         self._exit = exit
         self._names = names
 
-    async def answer(self, request: PageRequest, *, tls: bool = False) -> bytes:
-        """A whole HTTP/1.1 answer; with `tls` the request came by TLS."""
-        head_only = request.method == "HEAD"
+    async def answer(self, request: PageRequest, *, tls: bool = False) -> Page:
+        """The page that is asked for, or one that says why there is none; with `tls` the request came by TLS."""
         try:
             here = own_host(request, self._names)
         except Refused as refused:
             log.warning("a page is not shown, Host is %s: %s", ascii(request.values("host"))[:100], refused)
-            return answer(refused.failure.http_status, _TEXT, f"{refused}\n".encode(), head_only=head_only)
+            return Page(refused.failure.http_status, _TEXT, f"{refused}\n".encode())
         path = request.target.partition("?")[0]
         if path not in _PAGES:
-            return answer(404, _TEXT, f"not found; there is {', '.join(_PAGES)}\n".encode(), head_only=head_only)
+            return Page(404, _TEXT, f"not found; there is {', '.join(_PAGES)}\n".encode())
         if request.method not in ("GET", "HEAD"):
-            return answer(405, _TEXT, b"only GET and HEAD\n", [("Allow", "GET, HEAD")], head_only)
-        status, content_type, body = await self._page(path, request, here, tls)
-        return answer(status, content_type, body, head_only=head_only)
+            return Page(405, _TEXT, b"only GET and HEAD\n", (("Allow", "GET, HEAD"),))
+        return await self._page(path, request, here, tls)
 
-    async def _page(self, path: str, request: PageRequest, here: OwnHost | None, tls: bool) -> tuple[int, str, bytes]:
-        """Status, media type and content."""
+    async def _page(self, path: str, request: PageRequest, here: OwnHost | None, tls: bool) -> Page:
         match path:
             case "/metrics":
                 body, content_type = await self._both_metrics(request.values("accept"))
-                return 200, content_type, body
+                return Page(200, content_type, body)
             case "/readyz":
                 problem = self._exit.problem
-                return (503, _TEXT, f"{problem}\n".encode()) if problem else (200, _TEXT, b"ok\n")
+                return Page(503, _TEXT, f"{problem}\n".encode()) if problem else Page(200, _TEXT, b"ok\n")
             case "/healthz" | "/health":
-                return 200, _TEXT, b"ok\n"
+                return Page(200, _TEXT, b"ok\n")
             case "/proxy.pac":
                 if here is None:
-                    return 400, _TEXT, b"the file names this proxy as Host does, and there is none\n"
-                return 200, CONTENT_TYPE, pac(here, tls=tls).encode()
+                    return Page(400, _TEXT, b"the file names this proxy as Host does, and there is none\n")
+                return Page(200, CONTENT_TYPE, pac(here, tls=tls).encode())
             case _:
-                return 200, _TEXT, _ABOUT.encode()
+                return Page(200, _TEXT, _ABOUT.encode())
 
     async def _both_metrics(self, accept: str) -> tuple[bytes, str]:
         """Ours, and while a tunnel is open the server's among them: then always as text, which every server has."""

@@ -25,6 +25,8 @@ from pog.net.address import parse_destination
 from pog.wire.http_fields import basic_challenge
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pog.errors import Failure
     from pog.front.base import FrontOptions
 
@@ -128,16 +130,17 @@ def answer(
     close: bool = True,
 ) -> bytes:
     """One whole answer, after which the connection closes or not; `head_only` leaves the body out (HEAD)."""
-    fields = [
-        ("Content-Type", content_type),
-        ("X-Content-Type-Options", "nosniff"),
-        *(headers or ()),
-        ("Content-Length", str(len(body))),
-    ]
+    fields = [*(headers or ()), ("Content-Length", str(len(body)))]
+    return answer_head(status, content_type, fields, close=close) + (b"" if head_only else body)
+
+
+def answer_head(status: int, content_type: str, headers: Iterable[tuple[str, str]], *, close: bool = True) -> bytes:
+    """The head of an answer; `headers` say where its content ends, unless that is the end of the connection."""
+    fields = [("Content-Type", content_type), ("X-Content-Type-Options", "nosniff"), *headers]
     if close:
         fields.append(("Connection", "close"))
     lines = [f"HTTP/1.1 {status} {_phrase(status)}", *(f"{name}: {value}" for name, value in fields), "", ""]
-    return "\r\n".join(lines).encode("ascii") + (b"" if head_only else body)
+    return "\r\n".join(lines).encode("ascii")
 
 
 def field_text(text: str) -> str:

@@ -27,6 +27,7 @@ from pog.tunnel.request import ANONYMOUS, Tunnel, TunnelRequest
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from pog.client.page_answer import Pages as PageSource
     from pog.config.auth_items import AuthItem
     from pog.tunnel.ended import Ended
     from pog.tunnel.request import Exit
@@ -199,14 +200,17 @@ class Front:
 
 
 @asynccontextmanager
-async def front(*, auth: Sequence[AuthItem] = (), **changes: Any) -> AsyncIterator[Front]:
+async def front(
+    *, auth: Sequence[AuthItem] = (), pages: PageSource | None = None, **changes: Any
+) -> AsyncIterator[Front]:
     """A listening client; `changes` are settings."""
     settings = replace(SETTINGS, auth=tuple(auth), **changes)
     tunnels, exit, log = Tunnels(), FakeExit(), io.StringIO()
     metrics = Metrics("client", settings, tunnels)
     authenticator = Authenticator(settings.auth, "CLIENT_AUTH_", metrics)
     observer = TunnelObserver("client", tunnels, metrics, AccessLog(True, log, role="client"))
-    connections = Connections(settings, exit, Pages(metrics, tunnels, None, exit), authenticator, observer)
+    ours = pages or Pages(metrics, tunnels, None, exit)
+    connections = Connections(settings, exit, ours, authenticator, observer)
     try:
         (endpoint,) = await connections.listener.listen(open_endpoints(settings.listen))
         yield Front(connections, exit, metrics, address_of(endpoint), log)

@@ -213,7 +213,7 @@ async def test_a_slow_head_is_408_and_an_unused_connection_is_closed_in_silence(
 
 
 async def test_a_user_who_does_not_close_after_an_answer_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pog.client.connection._LINGER", 0.05)
+    monkeypatch.setattr("pog.client.connection.LINGER", 0.05)
 
     async with front() as here:
         user = await here.user()
