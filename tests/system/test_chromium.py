@@ -1,5 +1,6 @@
-"""Chromium loads pages over TLS through the proxy."""
+"""Chromium loads pages in clear and over TLS through the proxy, by every protocol that it knows for proxies."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from tests.conftest import Pair
 from tests.helpers import pog
-from tests.helpers.origin import Origin
+from tests.helpers.origin import Handler, Origin, Origins
 from tests.helpers.tls import Authority
 from tests.system.conftest import Tool
 from tests.system.conftest import program as find
@@ -42,15 +43,65 @@ def home(tmp_path: Path, authority: Authority, run: Tool) -> Iterator[Path]:
     yield tmp_path
 
 
-def browse(run: Tool, home: Path, proxy: pog.End, url: str) -> str:
-    flags = (*FLAGS, f"--user-data-dir={home}/profile", f"--proxy-server=http://{proxy.host_port}")
+def browse(run: Tool, home: Path, proxy: str, url: str) -> str:
+    flags = (*FLAGS, f"--user-data-dir={home}/profile", f"--proxy-server={proxy}")
     env = {"HOME": str(home), "XDG_CONFIG_HOME": f"{home}/config", "XDG_CACHE_HOME": f"{home}/cache"}
     return run("chromium", *flags, url, env=env | {"PATH": os.environ["PATH"]}, seconds=50)
 
 
 def test_a_page_over_tls(run: Tool, home: Path, pair: Pair, secure_page: Origin) -> None:
     before = secure_page.accepted
-    said = browse(run, home, pair.client, f"https://localhost:{secure_page.port}/")
+    said = browse(run, home, f"http://{pair.client.host_port}", f"https://localhost:{secure_page.port}/")
     assert "through the tunnel" in said
     assert secure_page.accepted > before
     assert any(f"localhost:{secure_page.port} anonymous" in line for line in pair.client.program.stdout)
+
+
+def site(pages: dict[str, str]) -> Handler:
+    """An HTTP origin; what is asked for is in `pages` by its path."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+        body = pages.get(path, "").encode()
+        kind = "text/javascript" if path.endswith(".js") else "text/html"
+        head = f"HTTP/1.1 {200 if body else 404} Said\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+
+    return handle
+
+
+@pytest.fixture(scope="module")
+def secure_proxy(shared_server: pog.End, authority: Authority) -> Iterator[pog.End]:
+    """A client whose first endpoint is plain and whose second one is an HTTPS proxy."""
+    env = {
+        "CLIENT_LISTEN": "127.0.0.1:0,https://127.0.0.1:0",
+        "CLIENT_TLS_CERT": str(authority.cert_file),
+        "CLIENT_TLS_KEY": str(authority.key_file),
+    }
+    client = pog.client(shared_server.host_port, env)
+    with client.program:
+        yield client
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "socks4", "socks5"])
+def test_parts_of_a_page_in_clear_and_over_tls(
+    run: Tool, home: Path, secure_proxy: pog.End, origins: Origins, authority: Authority, scheme: str
+) -> None:
+    scripts = {"/a.js": "document.body.append('a ran,')", "/b.js": "document.body.append('b ran.')"}
+    tls = origins.start(site(scripts), tls=authority.server_context())
+    pages = dict(scripts)
+    clear = origins.start(site(pages))
+    pages["/"] = (
+        f"<!doctype html><body><script src=/a.js></script><script src=https://localhost:{tls.port}/b.js></script>"
+    )
+    at = secure_proxy.host_port
+    if scheme == "https":
+        found = secure_proxy.program.wait_line(r"^pog client on .*https://127\.0\.0\.1:(\d+)")
+        at = f"localhost:{found[1]}"
+    said = browse(run, home, f"{scheme}://{at}", f"http://localhost:{clear.port}/")
+    assert "</script>a ran," in said
+    assert "</script>b ran." in said
+    protocol = scheme.upper() if "socks" in scheme else r"HTTPS?"
+    host = "127.0.0.1" if scheme == "socks4" else "localhost"
+    for port in (clear.port, tls.port):
+        secure_proxy.program.wait_line(rf"^pog: {host}:{port} anonymous {protocol} ")

@@ -44,7 +44,8 @@ def test_an_https_proxy(
     args = (*QUIET, "--cacert", str(authority.ca_file), "--proxy-cacert", str(authority.ca_file), "-x", https)
     login = ("--proxy-user", "me:pw")
     assert run("curl", *args, *login, f"https://localhost:{secure_page.port}/").encode() == PAGE
-    assert run("curl", *args, *login, "-p", f"http://localhost:{page.port}/").encode() == PAGE
+    for how in ((), ("-p",)):
+        assert run("curl", *args, *login, *how, f"http://localhost:{page.port}/").encode() == PAGE
     with pytest.raises(AssertionError, match="ended with (22|56)\n.*407"):
         run("curl", *args, f"https://localhost:{secure_page.port}/")
     size = 50_000_000
