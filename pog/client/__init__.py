@@ -2,6 +2,7 @@
 
 app          wiring and lifetime
 endpoints    opens what the client listens on
+handshakes   TLS with users, in limits
 listener     accepts the users' connections, up to a limit
 connections  all of these connections, and what they share
 connection   one of them: a shell around a front, until the relay takes over

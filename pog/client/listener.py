@@ -14,6 +14,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from pog.client.handshakes import Handshakes
 from pog.net.listen import BACKLOG
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pog.client.endpoints import OpenEndpoint
+    from pog.client.handshakes import TlsServer
     from pog.config.endpoints import Endpoint
 
 log = logging.getLogger(__name__)
@@ -33,37 +35,37 @@ class Listener:
     """Listening sockets and the count of their connections, whose protocols call `entered` and `left`."""
 
     def __init__(self, factory: Callable[[], asyncio.Protocol], limit: int, handshake_timeout: float) -> None:
-        """`handshake_timeout` is the limit for TLS, in seconds; what has not come so far does not count yet."""
+        """`handshake_timeout` is the limit for TLS, in seconds; a connection counts once that is done."""
         self._factory = factory
         self._limit = limit
         self._count = 0
         self._handshake_timeout = handshake_timeout
         self._endpoints: list[OpenEndpoint] = []
-        self._tls: ssl.SSLContext | None = None
-        self._servers: list[asyncio.Server] = []
+        self._handshakes: Handshakes | None = None
+        self._servers: list[asyncio.Server | TlsServer] = []
         self._opening: asyncio.Task[None] | None = None
 
     async def listen(self, endpoints: list[OpenEndpoint], tls: ssl.SSLContext | None = None) -> list[Endpoint]:
         """Starts to accept on what is the listener's from now on. `tls` is for the endpoints that have it."""
         self._endpoints = endpoints
-        self._tls = tls
+        if tls is not None:
+            self._handshakes = Handshakes(self._factory, tls, self._handshake_timeout)
         await self._open()
         return [each.endpoint for each in endpoints]
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         for each in self._endpoints:
-            tls: dict[str, Any] = {}
-            if each.endpoint.tls:
-                tls = {"ssl": self._tls, "ssl_handshake_timeout": self._handshake_timeout}
             # The server owns a duplicate: closing it leaves the socket and the kernel's queue as they are.
             sock = each.socket.dup()
-            if sock.family == socket.AF_UNIX:
-                server = await loop.create_unix_server(
-                    self._factory, sock=sock, backlog=BACKLOG, **tls, **_KEEP_THE_FILE
-                )
+            server: asyncio.Server | TlsServer
+            if each.endpoint.tls:
+                assert self._handshakes is not None
+                server = self._handshakes.serve(sock)
+            elif sock.family == socket.AF_UNIX:
+                server = await loop.create_unix_server(self._factory, sock=sock, backlog=BACKLOG, **_KEEP_THE_FILE)
             else:
-                server = await loop.create_server(self._factory, sock=sock, backlog=BACKLOG, **tls)
+                server = await loop.create_server(self._factory, sock=sock, backlog=BACKLOG)
             self._servers.append(server)
 
     def entered(self) -> None:
@@ -96,6 +98,8 @@ class Listener:
         if self._opening is not None:
             await self._opening
         self._pause()
+        if self._handshakes is not None:
+            await self._handshakes.close()
         for each in self._endpoints:
             each.close()
         self._endpoints.clear()
