@@ -133,9 +133,10 @@ def check_sent(headers: Headers) -> None:
     """Raises ValueError for a field that may not be sent (sections 8.2.1 and 8.2.2)."""
     regular = False
     for name, value in headers:
-        if not name or name != name.lower() or not name.isascii() or not name.isprintable() or " " in name:
+        raw = name.encode()
+        if not _NAME.fullmatch(raw.removeprefix(b":")):
             raise ValueError(f"illegal header name {name!r}")
-        if name.encode() in _CONNECTION_FIELDS or (name == "te" and value != "trailers"):
+        if raw in _CONNECTION_FIELDS or (name == "te" and value != "trailers"):
             raise ValueError(f"header {name!r} belongs to a connection of HTTP/1.1")
         if "\0" in value or "\r" in value or "\n" in value:
             raise ValueError(f"illegal value of header {name!r}")
