@@ -9,7 +9,6 @@ so a disconnect is noticed while the handler waits for something else. Output be
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 from grpclib.const import Status
@@ -72,7 +71,6 @@ class AsgiStream:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.connection = AsgiConnection(scope)
         self.wrapper: Wrapper | None = None
-        self.created = time.monotonic()
         self.data_received = 0
         self.data_sent = 0
         self._receive = receive

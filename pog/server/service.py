@@ -99,7 +99,8 @@ class Server:
             status = Status.UNKNOWN
             try:
                 await serve(stream, await admit(stream))
-                status = Status.OK
+                # The engine's streams keep why they broke; a tunnel then ends without an exception.
+                status = Status.OK if getattr(stream._stream, "error", None) is None else Status.CANCELLED
             except GRPCError as error:
                 status = error.status
                 raise

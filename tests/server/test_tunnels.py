@@ -193,6 +193,8 @@ async def test_a_client_that_leaves_an_open_tunnel(carrier: str) -> None:
         async with call(serving, target) as stream:
             assert await stream.next() == CONNECTED
         await until(lambda: serving.metric("tunnelling_connections_total") == 0)
+        labels = {"grpc_server_method": "HTTPProxy/Run", "grpc_server_status": "CANCELLED"}
+        await until(lambda: serving.metric("grpc_io_server_completed_rpcs", **labels) == 1)
 
 
 async def test_a_destination_that_breaks(carrier: str) -> None:

@@ -224,7 +224,7 @@ WEBSOCKET = (
 
 
 def test_a_strangers_websocket_leaves_tunnels_alone(pair: Pair, origins: Origins, tmp_path: Path) -> None:
-    """Without `ws h1` haproxy resets a stream that it never opened, which ends the connection (RFC 9113 5.1)."""
+    """Without `ws h1` haproxy resets a stream that it never opened, an error of the connection by RFC 9113 5.1."""
     with haproxy(pair.server.host_port, tmp_path) as front, rpc.channel(front) as opened, rpc.Tunnel(opened) as tunnel:
         tunnel.connect(origins.start(echo).host_port)
         assert not tunnel.next().connect_response.HasField("error")
