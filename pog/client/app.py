@@ -52,7 +52,11 @@ async def run(
     metrics = Metrics("client", settings, tunnels)
     exit = make_exits(settings, metrics)
     access_log = AccessLog(
-        settings.access_log, role="client", style=settings.log_format, on_dropped=metrics.log_dropped.inc
+        settings.access_log,
+        role="client",
+        style=settings.log_format,
+        ends=settings.log_ends,
+        on_dropped=metrics.log_dropped.inc,
     )
     theirs = exit if settings.mux_server_metrics and isinstance(exit, GrpcExit) else None
     pages = Pages(metrics, tunnels, theirs, exit, settings.pages_hosts)

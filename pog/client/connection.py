@@ -395,7 +395,6 @@ class UserConnection(asyncio.Protocol):
 
     def _refuse_request(self, failure: Failure) -> None:
         """What was sent leads to no tunnel, whatever an exit would say."""
-        log.warning("%s %s: %s", self._front.name, self._remote(), failure.text)
         self._log_refusal(failure)
         self._refuse(failure)
 

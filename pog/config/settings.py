@@ -60,7 +60,14 @@ class CommonSettings:
         "DISABLE_ACCESS_LOGGING",
         parsers.OFF_IF_SET,
         True,
-        "One line per tunnel on standard output. Any value of the variable turns it off.",
+        "The access log on standard output. Any value of the variable turns it off.",
+    )
+    log_ends: bool = setting(
+        "--log-ends",
+        "LOG_ENDS",
+        parsers.BOOL,
+        True,
+        "The line when a tunnel has ended: bytes, seconds and reason. The Go original has none.",
     )
     grpc_builtin_metrics: bool = setting(
         "--grpc-builtin-metrics",

@@ -1,7 +1,10 @@
 """The access log: what became of each request for a tunnel.
 
-    line   when it opens or is refused, in the form of the Go original
+    line   when it opens or is refused, in the form of the Go original; beside it one more line when it has ended, and
+           one that says why it was refused
            pog: ifconfig.me:443 ilya HTTPS 172.17.0.1:60748 [2024-06-15T12:53:42Z] 200
+           pog ended: ifconfig.me:443 ilya HTTPS 172.17.0.1:60748 [2024-06-15T12:53:49Z] 200 done by user after ...
+           pog refused: ifconfig.me:443 ilya HTTPS 172.17.0.1:60748 [2024-06-15T12:53:42Z] 502 ifconfig.me:443 has ...
     json   when it is refused or has ended, with bytes, times, reason and who ended it (jsonlog.py)
 
 Passwords and header fields never come here: a record holds the user's name only.
@@ -35,7 +38,7 @@ _WORDS = {"forward": "HTTP", **_PROTOCOLS}
 
 
 class AccessLog:
-    """Writes to standard output, a line at a time.
+    """Writes to standard output, a line at a time. `ends`: with a line for each end, where that is one of its own.
 
     A log that cannot be written never harms a tunnel: what a reader that has stopped would make us wait for is dropped
     (process/output.py), and counted by `on_dropped`.
@@ -48,12 +51,14 @@ class AccessLog:
         *,
         role: Role = "server",
         style: str = "line",
+        ends: bool = True,
         on_dropped: Callable[[], None] | None = None,
     ) -> None:
         self._enabled = enabled
         self._output = STDOUT if stream is None else Output(lambda: stream)
         self._role = role
         self._json = style == "json"
+        self._ends = ends
         self._on_dropped = on_dropped
         self._second = -1
         self._stamp = ""
@@ -63,37 +68,47 @@ class AccessLog:
         if not self._enabled:
             return
         if not self._json:
-            word = _WORDS.get(record.front, "HTTPS")
-            self._write(
-                f"pog: {shown(record.destination_text)} {shown(record.user_text)} {word} {shown(record.remote)}"
-                f" [{self._now()}] {record.code}\n"
-            )
+            fields = self._fields(record)
+            self._write(f"pog: {fields}\n")
+            if not opened:
+                self._write(f"pog refused: {fields} {plain(record.error_text) or '-'}\n")
         elif not opened:
             self._write(jsonlog.line(self._record(record, REFUSED)))
 
     def ended(self, record: TunnelRecord) -> None:
         """A tunnel that was opened has ended."""
-        if self._enabled and self._json:
+        if not self._enabled:
+            return
+        if self._json:
             self._write(jsonlog.line(self._record(record, CANCELLED)))
+        elif self._ends:
+            seconds = time.perf_counter() - record.began
+            self._write(f"pog ended: {self._fields(record)} {_summary(self._tunnel(record, CANCELLED), seconds)}\n")
+
+    def _fields(self, record: TunnelRecord) -> str:
+        """The original's line behind its prefix."""
+        word = _WORDS.get(record.front, "HTTPS")
+        return (
+            f"{shown(record.destination_text)} {shown(record.user_text)} {word} {shown(record.remote)}"
+            f" [{self._now()}] {record.code}"
+        )
 
     def _record(self, record: TunnelRecord, otherwise: str) -> dict[str, Any]:
         """`otherwise` is the reason of an end without a relay."""
         seconds = time.perf_counter() - record.began
         tunnel = self._tunnel(record, otherwise)
-        up, down, by, error = tunnel["bytes_up"], tunnel["bytes_down"], tunnel["ended_by"], tunnel["error"]
         return {
             "severity": _severity(record, tunnel["reason"]),
             "time": jsonlog.timestamp(time.time()),
             "message": f"{tunnel['destination']} {tunnel['user']} {record.remote} {record.code}"
-            f" {tunnel['reason']}{' by ' if by else ''}{by} after {seconds:.3f} s,"
-            f" {up} bytes up, {down} down{': ' if error else ''}{error}",
+            f" {_summary(tunnel, seconds)}",
             "httpRequest": {
                 "requestMethod": "CONNECT",
                 "requestUrl": tunnel["destination"],
                 "status": record.status,
                 # 64-bit integers are strings in Google's JSON.
-                "requestSize": str(up),
-                "responseSize": str(down),
+                "requestSize": str(tunnel["bytes_up"]),
+                "responseSize": str(tunnel["bytes_down"]),
                 "remoteIp": record.remote.rpartition(":")[0].strip("[]"),
                 "latency": f"{seconds:.6f}s",
                 "protocol": "gRPC" if self._role == "server" else _PROTOCOLS.get(record.front, "HTTP/1.1"),
@@ -144,6 +159,15 @@ class AccessLog:
         return self._stamp
 
 
+def _summary(tunnel: dict[str, Any], seconds: float) -> str:
+    """How a tunnel ended and what it moved, in one line."""
+    by, error = tunnel["ended_by"], plain(tunnel["error"])
+    return (
+        f"{tunnel['reason']}{' by ' if by else ''}{by} after {seconds:.3f} s,"
+        f" {tunnel['bytes_up']} bytes up, {tunnel['bytes_down']} down{': ' if error else ''}{error}"
+    )
+
+
 def _severity(record: TunnelRecord, reason: str) -> str:
     if reason == REFUSED:
         return "ERROR" if record.status == 500 else "WARNING"
@@ -160,6 +184,12 @@ def shown(text: str) -> str:
     if text.isprintable() and " " not in text:
         return text or "-"
     return "".join(char if char.isprintable() and char != " " else "?" for char in text)
+
+
+def plain(text: str) -> str:
+    """The text as a part of one line: bounded, and without what could forge another one."""
+    text = text[:LONGEST_TEXT]
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def rfc3339(now: float) -> str:

@@ -61,7 +61,12 @@ class Server:
         self._drain: asyncio.Task[None] | None = None
         self._stop_reloading: Callable[[], None] = lambda: None
         dialler = Dialler(EgressPolicy(settings.egress_allow), settings.dial_timeout, Resolver())
-        access_log = AccessLog(settings.access_log, style=settings.log_format, on_dropped=self.metrics.log_dropped.inc)
+        access_log = AccessLog(
+            settings.access_log,
+            style=settings.log_format,
+            ends=settings.log_ends,
+            on_dropped=self.metrics.log_dropped.inc,
+        )
         observer = TunnelObserver("server", self.tunnels, self.metrics, access_log)
         self.proxy = HTTPProxy(settings, dialler, observer)
         (self.tunnel_path,) = self.proxy.__mapping__()

@@ -180,6 +180,17 @@ class Front:
     address: Address
     log: io.StringIO
 
+    @property
+    def lines(self) -> str:
+        """The original's lines of the access log."""
+        return "".join(line for line in self.log.getvalue().splitlines(True) if line.startswith("pog: "))
+
+    @property
+    def reasons(self) -> list[str]:
+        """What the access log says of each refusal."""
+        lines = (line for line in self.log.getvalue().splitlines() if line.startswith("pog refused: "))
+        return [line.partition("] ")[2] for line in lines]
+
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
@@ -208,7 +219,7 @@ async def front(
     tunnels, exit, log = Tunnels(), FakeExit(), io.StringIO()
     metrics = Metrics("client", settings, tunnels)
     authenticator = Authenticator(settings.auth, "CLIENT_AUTH_", metrics)
-    observer = TunnelObserver("client", tunnels, metrics, AccessLog(True, log, role="client"))
+    observer = TunnelObserver("client", tunnels, metrics, AccessLog(True, log, role="client", ends=False))
     ours = pages or Pages(metrics, tunnels, None, exit)
     connections = Connections(settings, exit, ours, authenticator, observer)
     try:

@@ -42,7 +42,7 @@ async def test_a_tunnel_from_the_first_byte_to_the_last() -> None:
         assert here.metric("tunnel_bytes_total", direction="down") == 7
         assert tunnel.ends == [Ended(Reason.DONE, Side.LOCAL, None, 4, 7)], "the exit is told how it ended"
         pattern = r"pog: example\.com:443 anonymous HTTPS 127\.0\.0\.1:\d+ \[[^ ]+\] 200\n"
-        assert re.fullmatch(pattern, here.log.getvalue())
+        assert re.fullmatch(pattern, here.lines)
 
 
 async def test_early_bytes_come_first_and_none_is_lost() -> None:
@@ -98,7 +98,7 @@ async def test_a_user_who_leaves_during_the_handshake_ends_it_at_once(how: str) 
         async with asyncio.timeout(5):
             await asked.cancelled.wait()
         await here.gone()
-        assert here.log.getvalue().endswith("] 499\n")
+        assert here.lines.endswith("] 499\n")
 
 
 async def test_a_user_who_has_only_stopped_sending_still_gets_the_tunnel() -> None:
@@ -136,7 +136,7 @@ async def test_a_refusal_is_told(failure: Failure, status: int, text: str, kind:
         assert fields["proxy-status"] == f'pog; error={kind}; details="{text}"'
         assert fields["connection"] == "close"
         await here.gone()
-        assert here.log.getvalue().endswith(f"] {status}\n")
+        assert here.lines.endswith(f"] {status}\n")
 
 
 async def test_a_bug_of_ours_is_a_500_without_details(caplog: pytest.LogCaptureFixture) -> None:
@@ -166,8 +166,8 @@ async def test_without_good_credentials_407_and_a_close(fields: tuple[str, ...])
         assert answered["connection"] == "close"
         assert body.count(b"HTTP/1.1") == 0
         await here.gone()
-        assert here.log.getvalue().startswith("pog: h:1 - HTTPS ")
-        assert here.log.getvalue().endswith("] 407\n")
+        assert here.lines.startswith("pog: h:1 - HTTPS ")
+        assert here.lines.endswith("] 407\n")
 
 
 async def test_good_credentials_open_and_are_named_in_the_log() -> None:
@@ -181,7 +181,7 @@ async def test_good_credentials_open_and_are_named_in_the_log() -> None:
             await tunnel.until(eof=True)
             tunnel.down.eof_received()
         await here.gone()
-        assert here.log.getvalue().count("pog: h:1 ilya HTTPS ") == 2
+        assert here.lines.count("pog: h:1 ilya HTTPS ") == 2
 
 
 @pytest.mark.parametrize(

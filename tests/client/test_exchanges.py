@@ -69,7 +69,7 @@ async def test_one_request_after_another_to_the_same_host_shares_a_tunnel() -> N
         assert here.metric("tunnels_opened_total") == 1
         assert here.metric("tunnelling_connections_total") == 0
         assert here.metric("tunnels_ended_total", by="user", reason="done") == 1
-        assert here.log.getvalue().count("pog: h:80 anonymous HTTP 127.0.0.1:") == 1
+        assert here.lines.count("pog: h:80 anonymous HTTP 127.0.0.1:") == 1
 
 
 async def test_requests_to_different_hosts_share_the_users_connection() -> None:
@@ -138,7 +138,7 @@ async def test_a_refusal_is_answered_and_the_connection_goes_on() -> None:
         await exchange(here, user, get())
         user.leave()
         await here.gone()
-        assert here.log.getvalue().count("] 502\n") == 2
+        assert here.lines.count("] 502\n") == 2
 
 
 async def test_credentials_come_with_each_request() -> None:
@@ -161,7 +161,7 @@ async def test_credentials_come_with_each_request() -> None:
         assert (await user.plain())[0] == 407, "a tunnel that is kept opens nothing to somebody else"
         user.leave()
         await here.gone()
-        assert here.log.getvalue().count("pog: h:80 ilya ") == 1
+        assert here.lines.count("pog: h:80 ilya ") == 1
 
 
 async def test_over_the_limit_of_tunnels() -> None:
@@ -250,8 +250,8 @@ async def test_an_answer_that_is_none(how: str, status: int, text: bytes) -> Non
         await exchange(here, user, get())
         user.leave()
         await here.gone()
-        assert [line[-4:] for line in here.log.getvalue().splitlines()] == [" 200", " 502", " 200"]
-        assert here.log.getvalue().count("pog: h:80 anonymous HTTP ") == 3
+        assert [line[-4:] for line in here.lines.splitlines()] == [" 200", " 502", " 200"]
+        assert here.lines.count("pog: h:80 anonymous HTTP ") == 3
 
 
 async def test_silence_of_the_origin_is_answered_in_time() -> None:
@@ -385,7 +385,7 @@ async def test_a_user_who_leaves_while_the_tunnel_opens() -> None:
         async with asyncio.timeout(SECONDS):
             await asked.cancelled.wait()
         await here.gone()
-        assert here.log.getvalue().endswith("] 499\n")
+        assert here.lines.endswith("] 499\n")
 
 
 async def test_a_user_who_has_stopped_sending_gets_all_its_answers() -> None:

@@ -120,6 +120,13 @@ def test_log_lines(origins: Origins) -> None:
             check_line(client, good, "-", "407")
             check_line(server, good, "ilya", "OK")
             check_line(server, bad, "ilya", "Unavailable")
+            for end, code, by in ((client, "200", "user"), (server, "OK", "client")):
+                end.program.wait_line(
+                    rf"^pog ended: {good} \S+ HTTPS .*\] {code} done by {by} after [\d.]+ s, 3 bytes up, 3 down$",
+                    5,
+                )
+            for end, code in ((client, "502"), (server, "Unavailable")):
+                end.program.wait_line(rf"^pog refused: {bad} .*\] {code} {bad} refused the connection", 5)
 
 
 def test_log_line_without_users(pair: Pair, origins: Origins) -> None:
@@ -138,7 +145,7 @@ def test_the_log_can_be_switched_off(origins: Origins) -> None:
             talk(Pair(client, server), origins.start(echo).host_port)
             client.program.stop()
         server.program.stop()
-        assert not [line for end in (client, server) for line in end.program.stdout if line.startswith("pog: ")]
+        assert not [line for end in (client, server) for line in end.program.stdout if line.startswith("pog")]
 
 
 def test_the_servers_metrics_behind_the_clients(pair: Pair, origins: Origins) -> None:

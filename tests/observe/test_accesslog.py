@@ -89,12 +89,36 @@ def test_the_protocol_that_the_request_came_by(front: str, in_line: str, in_reco
     assert (said["httpRequest"]["protocol"], said["tunnel"]["front"]) == (in_record, front)
 
 
-def test_a_tunnel_has_one_line_when_it_opens() -> None:
-    stream = io.StringIO()
-    log = AccessLog(True, stream)
-    log.answered(opened(), opened=True)
-    log.ended(opened())
-    assert stream.getvalue().count("\n") == 1
+@pytest.mark.parametrize("zone", ["UTC"], indirect=True)
+def test_a_tunnel_has_one_line_when_it_opens_and_one_when_it_has_ended(zone: None) -> None:
+    record, stream, relay = opened(), io.StringIO(), FakeRelay(from_local=517, from_tunnel=6021)
+    relay.ended = Ended(Reason.RESET, Side.TUNNEL, OSError("broken\npog: a:1 root HTTPS"), 517, 6021)
+    log = AccessLog(True, stream, role="client")
+    log.answered(record, opened=True)
+    record.relay = relay.relay
+    log.ended(record)
+    first, second = stream.getvalue().splitlines()
+    assert first.startswith("pog: ")
+    assert re.fullmatch(
+        r"pog ended: ifconfig\.me:443 ilya HTTPS 172\.17\.0\.1:60748 \[\S+Z\] 200"
+        r" reset by server after \d+\.\d{3} s, 517 bytes up, 6021 down: broken\?pog: a:1 root HTTPS",
+        second,
+    )
+
+
+def test_the_line_of_the_end_can_be_left_out() -> None:
+    record, stream = opened(), io.StringIO()
+    record.relay = FakeRelay().relay
+    AccessLog(True, stream, ends=False).ended(record)
+    assert stream.getvalue() == ""
+    AccessLog(True, stream, ends=False, style="json").ended(record)
+    assert json.loads(stream.getvalue())
+
+
+def test_the_reason_of_a_refusal_stands_beside_the_line_and_is_bounded() -> None:
+    first, second = answered(made(code="503", text="west: down\npog: b:2" + "x" * 5000), is_open=False).splitlines()
+    assert first.endswith("] 503")
+    assert second == first.replace("pog: ", "pog refused: ") + " west: down?pog: b:2" + "x" * 481
 
 
 # 2024-06-15 12:53:42 UTC; TZ counts westward.
@@ -141,7 +165,7 @@ def test_nor_a_record() -> None:
 
 def test_it_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     AccessLog(True).answered(made(code="Unavailable"), opened=False)
-    assert capsys.readouterr().out.endswith("] Unavailable\n")
+    assert re.search(r"^pog: .*\] Unavailable\n", capsys.readouterr().out)
 
 
 def test_the_record_of_a_tunnel_says_who_ended_it_and_what_it_moved() -> None:
@@ -234,12 +258,12 @@ def test_a_reader_that_has_stopped_stops_nobody(style: str) -> None:
     with os.fdopen(writer, "w") as stream, os.fdopen(reader) as lines:
         log = AccessLog(True, stream, style=style, on_dropped=on_dropped)
         for _ in range(2000):
-            log.answered(opened(), opened=False)
+            log.answered(opened(), opened=style == "line")
         assert 0 < dropped < 2000
         for _ in range(2000 - dropped):
             assert lines.readline().endswith("\n")
         before = dropped
-        log.answered(opened(), opened=False)
+        log.answered(opened(), opened=style == "line")
         assert dropped == before
 
 
