@@ -5,6 +5,7 @@ accesslog    one record for each tunnel
 messages     the programs' messages, on standard error
 jsonlog      both as JSON
 metrics      every metric
+rpcs         those of gRPC calls, by the Go original's names
 counters     counts that cost little where they are made
 collectors   what is read off only when a page is asked for
 exposition   pages of metrics merged into one

@@ -18,18 +18,19 @@ from __future__ import annotations
 import platform
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics import exposition as openmetrics
 
 import pog
 from pog.errors import DIAL_KINDS
 from pog.observe.collectors import SHARED, Http2Collector, LoopCollector, ProcessStats, TunnelCollector
-from pog.observe.counters import Counts, Maker, Spread
+from pog.observe.counters import Maker
 from pog.observe.endings import ENDED_BY, ending
+from pog.observe.rpcs import RpcMetrics
 from pog.process.output import STDERR
 from pog.tunnel.ended import Reason, Side
 from pog.wire.http_fields import accepted
@@ -49,13 +50,6 @@ if TYPE_CHECKING:
 
 # The original has no such series, and they double the length of the page.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-
-# bytesDistributionBounds and millisecondsDistribution of stats/opencensus/stats.go.
-RPC_BYTES_BUCKETS = (1024, 2048, *(4**power for power in range(6, 17)))
-RPC_MILLISECONDS_BUCKETS = (
-    *(0.01, 0.05, 0.1, 0.3, 0.6, 0.8, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 30, 40, 50, 65, 80, 100, 130, 160, 200),
-    *(250, 300, 400, 500, 650, 800, 1000, 2000, 5000, 10000, 20000, 50000, 100000),
-)
 
 # Either side of a relay ends it for these reasons, the relay itself for the others.
 _BY_SIDES = (Reason.DONE, Reason.RESET)
@@ -245,60 +239,6 @@ class _Before:
     def collect(self) -> list[Metric]:
         self._update()
         return []
-
-
-class RpcMetrics:
-    """What OpenCensus counts of gRPC calls, with one role in every name."""
-
-    def __init__(self, role: Role, maker: Maker) -> None:
-        self._maker = maker
-        method, status = f"grpc_{role}_method", f"grpc_{role}_status"
-
-        def counter(name: str, help: str, *labels: str) -> Counter:
-            return Counter(f"grpc_io_{role}_{name}", help, labels, registry=maker.registry)
-
-        def histogram(name: str, help: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(f"grpc_io_{role}_{name}", help, [method], registry=maker.registry, buckets=buckets)
-
-        started = counter("started_rpcs", f"Number of opened {role} RPCs, by method.", method)
-        self.started = maker.keep(Counts(started))
-        self._completed = counter("completed_rpcs", "Number of completed RPCs by method and status.", method, status)
-        self._received = histogram(
-            "received_bytes_per_rpc", "Distribution of received bytes per RPC, by method.", RPC_BYTES_BUCKETS
-        )
-        self._sent = histogram(
-            "sent_bytes_per_rpc", "Distribution of sent bytes per RPC, by method.", RPC_BYTES_BUCKETS
-        )
-        latency, help = {
-            "server": ("server_latency", "Distribution of server latency in milliseconds, by method."),
-            "client": ("roundtrip_latency", "Distribution of round-trip latency, by method."),
-        }[role]
-        self._milliseconds = histogram(latency, help, RPC_MILLISECONDS_BUCKETS)
-        self._methods: dict[str, _Method] = {}
-
-    def completed(self, method: str, status: Status, seconds: float, bytes_in: int, bytes_out: int) -> None:
-        counts = self._methods.get(method) or self._of_method(method)
-        counts.statuses[status.name].inc()
-        counts.milliseconds.observe(seconds * 1000)
-        counts.received.observe(bytes_in)
-        counts.sent.observe(bytes_out)
-
-    def _of_method(self, method: str) -> _Method:
-        maker = self._maker
-        counts = self._methods[method] = _Method(
-            maker.within(self._completed, (), method),
-            *(maker.keep(Spread(each.labels(method))) for each in (self._milliseconds, self._received, self._sent)),
-        )
-        return counts
-
-
-class _Method(NamedTuple):
-    """What is counted of the completed calls of one method."""
-
-    statuses: Counts
-    milliseconds: Spread
-    received: Spread
-    sent: Spread
 
 
 def wants_openmetrics(accept: str) -> bool:

@@ -10,7 +10,8 @@ import pog
 from pog.config.settings import Address, ClientSettings, ServerSettings
 from pog.errors import Failure, FailureKind
 from pog.observe.endings import Role
-from pog.observe.metrics import RPC_BYTES_BUCKETS, Metrics, wants_openmetrics
+from pog.observe.metrics import Metrics, wants_openmetrics
+from pog.observe.rpcs import RPC_BYTES_BUCKETS
 from pog.tunnel.ended import Ended, Reason, Side, State
 from pog.tunnel.live import TunnelRecord, Tunnels
 from tests.helpers.relay import Counted, FakeRelay
