@@ -124,7 +124,7 @@ def joined(
 ) -> Relay:
     """The relay between the user's end and a tunnel that is open, to be started next; `on_end` calls `parted`."""
     settings = shared.settings
-    record.exit = tunnel.exit
+    record.tunnel = tunnel
     relay = Relay(
         local,
         tunnel.transport,

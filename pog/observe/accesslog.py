@@ -131,6 +131,9 @@ class AccessLog:
             "user": record.user_text[:LONGEST_FIELD],
             "remote": record.remote,
             "front": record.front,
+            "exit": record.exit,
+            "rule": record.tunnel.rule if record.tunnel else "",
+            "why": record.tunnel.reason[:LONGEST_TEXT] if record.tunnel else "",
             # Behind a front end it is the one who knows; anywhere else the client writes what it likes.
             "forwarded_for": str(forwarded or "")[:LONGEST_FIELD],
             "code": record.code,

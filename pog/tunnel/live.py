@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from pog.errors import Failure
     from pog.net.address import Destination
     from pog.tunnel.relay import Relay
-    from pog.tunnel.request import User
+    from pog.tunnel.request import Tunnel, User
 
 
 @dataclass(slots=True, eq=False)
 class TunnelRecord:
     """One request for a tunnel, filled in on its way.
 
-    `asked` is what was given in the place of a destination and is none. `front` is the protocol that it came by, `exit`
-    the name of the exit that it goes through. `code` is HTTP's status on the client and gRPC's, as Go names it, on the
-    server; `status` is HTTP's on both, 0 while unknown. `metadata` is where a trace may be. `began` is a reading of
-    time.perf_counter, `since` of time.time; `opened_after` is in seconds.
+    `asked` is what was given in the place of a destination and is none. `front` is the protocol that it came by. `code`
+    is HTTP's status on the client and gRPC's, as Go names it, on the server; `status` is HTTP's on both, 0 while
+    unknown. `metadata` is where a trace may be. `began` is a reading of time.perf_counter, `since` of time.time;
+    `opened_after` is in seconds.
     """
 
     remote: str
     front: str = ""
     destination: Destination | None = None
     user: User | None = None
-    exit: str = ""
+    tunnel: Tunnel | None = None
     code: str = ""
     status: int = 0
     failure: Failure | None = None
@@ -41,6 +41,11 @@ class TunnelRecord:
     opened_after: float | None = None
     asked: str = ""
     began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def exit(self) -> str:
+        """The name of the exit that it goes through, while that is known: it may change until a byte has come down."""
+        return self.tunnel.exit if self.tunnel is not None else ""
 
     @property
     def destination_text(self) -> str:

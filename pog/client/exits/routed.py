@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pog.client.exits.retry import RetryTransport
 from pog.client.exits.router import Router
-from pog.errors import Blame, ConnectionLost, Failure, FailureKind
+from pog.errors import Blame, Failure, FailureKind
 from pog.process.timers import Timer, after
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class _Search:
     def _failed(self, choice: Choice, failure: Failure) -> None:
         self._failures.append((choice.exit, failure))
         blame = failure.wording.blame
-        if blame in (Blame.EXIT, Blame.US):
+        if blame in (Blame.EXIT, Blame.US) and not self._exits[choice.exit].down:
             self._router.health[choice.exit].failed(time.monotonic(), failure.text)
         if self._choices and (blame in (Blame.EXIT, Blame.US) or self._route.rule.retry_refused):
             log.info("%s: exit %s: %s; trying the next", self._request.destination, choice.exit, failure.text)
@@ -186,8 +186,6 @@ class _Search:
 
     def _ended(self, exit: str, on_end: Callable[[Ended], None], how: Ended) -> None:
         self._router.closed(self._route, exit)
-        if isinstance(how.error, ConnectionLost) and not how.from_tunnel:
-            self._router.health[exit].failed(time.monotonic(), str(how.error))
         on_end(how)
 
     def _summary(self, failure: Failure) -> Failure:

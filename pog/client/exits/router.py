@@ -5,8 +5,8 @@
    (eTLD+1) that has live tunnels stays where they are, and the preferred exit changes only for one that is clearly
    faster (HYSTERESIS, and by LEAST_GAIN).
 3. Exits that are down come last, in the same order: they cost a request its time only when nothing else is left. An
-   exit is down while the client has no connection to it and cannot get one, and for a back-off after it has failed
-   requests; one success, or a new connection, ends that.
+   exit is down while the client has no connection to it and cannot get one (its pool notices the end of that without
+   requests), and for a back-off after it refused a request or was late; one success ends that.
 4. The fallback of the rule comes behind all that.
 
 Every choice has its reason in words: for the log, for the page, and for `pog check --explain`.
@@ -61,10 +61,6 @@ class Health:
         self.failures += 1
         self.failed_total += 1
         self.reason = reason
-
-    def recovered(self) -> None:
-        """There is a new connection to it."""
-        self.failures, self.again_at, self.reason = 0, 0.0, ""
 
 
 @dataclass(frozen=True, slots=True)
