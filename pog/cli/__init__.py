@@ -4,6 +4,7 @@ main       the group of all commands
 group      how an error ends a command, and how a command says something
 options    options of commands, made from the settings table
 programs   up, server, client
+connect    connect
 ask        health, stacks
 auth       auth new, genauthitem
 up         both ends in one process

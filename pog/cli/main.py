@@ -7,6 +7,7 @@ import click
 import pog
 from pog.cli.ask import health, stacks
 from pog.cli.auth import auth, genauthitem
+from pog.cli.connect import connect
 from pog.cli.group import Pog
 from pog.cli.options import examples
 from pog.cli.programs import client, server, up
@@ -27,5 +28,5 @@ def main() -> None:
     """Proxy over gRPC: an HTTP proxy on this side, a gRPC server with a good address on the other."""
 
 
-for command in (up, server, client, health, stacks, auth, genauthitem):
+for command in (up, server, client, connect, health, stacks, auth, genauthitem):
     main.add_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,12 +12,13 @@ from pog.config.settings import CommonSettings, table
 from pog.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pog.config.options import Setting
 
     F = TypeVar("F", bound=Callable[..., Any])
 
+_QUIET = "error"
 COMMON = [each for _, row in table(CommonSettings) for each in row.spellings]
 
 
@@ -24,6 +26,17 @@ def rows(cls: type[CommonSettings], *left_out: str) -> list[Setting]:
     """The settings of a command, but for the fields left out: its own first, then those that all programs have."""
     found = [each for name, row in table(cls) for each in row.spellings if name not in left_out]
     return sorted(found, key=COMMON.__contains__)
+
+
+def quiet(settings: list[Setting]) -> list[Setting]:
+    """The settings of a command whose standard error is shown among what another program says: it says little, unless
+    more is asked for. See `quiet_environ`."""
+    return [replace(row, default=_QUIET) if row.env == "LOG_LEVEL" else row for row in settings]
+
+
+def quiet_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of such a command."""
+    return {**environ, "LOG_LEVEL": environ.get("LOG_LEVEL") or _QUIET}
 
 
 def takes(settings: list[Setting]) -> Callable[[F], F]:

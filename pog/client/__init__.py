@@ -16,4 +16,5 @@ own_host     who is shown a page: by the Host field [pure]
 pac          the file that sets up a browser [pure]
 probe        asks a server for its health and its stacks
 readiness    asks a client whether it can open tunnels
+stdio        one tunnel joined to standard input and output
 """

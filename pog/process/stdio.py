@@ -22,7 +22,7 @@ def standard_streams() -> Iterator[None]:
             try:
                 stream.flush()
             except OSError:
-                _lead_nowhere(stream.fileno())
+                lead_nowhere(stream.fileno())
 
 
 def _hold() -> None:
@@ -40,7 +40,8 @@ def _hold() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")
 
 
-def _lead_nowhere(number: int) -> None:
+def lead_nowhere(number: int) -> None:
+    """Gives the descriptor to /dev/null; what it led to is closed."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, number)
     os.close(nowhere)
