@@ -50,6 +50,7 @@ def single_exit(settings: ClientSettings, address: Address) -> ServerExit:
         insecure=settings.insecure,
         skip_verify=settings.skip_verify,
         login=settings.pog_auth,
+        iam=settings.iam,
         wait=settings.exit_wait,
         connect_timeout=settings.connect_timeout,
         keepalive=settings.keepalive,

@@ -39,6 +39,7 @@ class BuiltIn:
 class ServerExit:
     """One pog server as a way out, and how to reach it. Times are in seconds.
 
+    `iam`: where ID tokens for Google's IAM come from: gcloud, metadata, or the path of a service account's key.
     `authority` is the :authority to send and the name to verify, "" for those of the address. `wait`: how long a
     request waits while there is no connection; with `fail_fast` it waits for no more than the dial under way.
     `max_connection_age`: then tunnels go on a new connection; 0 is never.
@@ -50,6 +51,7 @@ class ServerExit:
     insecure: bool = False
     skip_verify: bool = False
     login: Login | None = None
+    iam: str = ""
     wait: float = 5.0
     connect_timeout: float = 10.0
     keepalive: float = 30.0

@@ -49,6 +49,7 @@ class _Exit(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     server: str
     auth: str | None = None
     auth_env: str | None = None
+    iam: str = ""
     insecure: bool = False
     tls: _Tls = msgspec.field(default_factory=_Tls)
     connect_timeout: float | None = None
@@ -168,6 +169,7 @@ def _exit(where: str, given: _Exit, environ: Mapping[str, str]) -> ServerExit:
         insecure=given.insecure,
         skip_verify=given.tls.skip_verify,
         login=login,
+        iam=given.iam,
     )
     return dataclasses.replace(exit, connect_timeout=given.connect_timeout or 0.0)
 

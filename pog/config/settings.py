@@ -250,6 +250,13 @@ class ClientSettings(CommonSettings, Guarded):
     auth_file: ItemFile | None = setting(
         "--auth-file", "CLIENT_AUTH_FILE", ITEM_FILE, None, "File with more items, one per line; read again on SIGHUP."
     )
+    iam: str = setting(
+        "--iam",
+        "IAM",
+        parsers.PATH,
+        "",
+        "Source of ID tokens for a service behind Cloud Run's IAM: `gcloud`, `metadata`, or the file of a key.",
+    )
     mux_server_metrics: bool = setting(
         "--mux-server-metrics",
         "MUX_SERVER_METRICS",

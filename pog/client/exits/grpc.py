@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from h2.errors import ErrorCodes
 
+from pog.auth.tokens import IdTokens, source
 from pog.client.exits.attempt import RUN, GrpcAttempt
 from pog.client.exits.connect import Target, connect
 from pog.client.exits.headers import call_headers, page_headers
@@ -46,6 +47,10 @@ class GrpcExit:
             abilities=True,
         )
         self.name = settings.name
+        self._tokens: IdTokens | None = None
+        if settings.iam:
+            audience = f"https://{self._target.host.removesuffix('.')}"
+            self._tokens = IdTokens(self.name, source(settings.iam, audience))
         limits = Limits(wait=settings.wait, age=settings.max_connection_age, fail_fast=settings.fail_fast)
         self._pool: Pool[Session] = Pool(self.name, self._dial, limits, metrics.waiters)
 
@@ -60,14 +65,20 @@ class GrpcExit:
         return self._pool.down
 
     def start(self) -> None:
+        if self._tokens is not None:
+            self._tokens.start()
         self._pool.start()
 
     async def close(self) -> None:
         await self._pool.close()
+        if self._tokens is not None:
+            await self._tokens.close()
 
     async def _dial(self) -> Session:
         began = time.perf_counter()
         try:
+            if self._tokens is not None:
+                await self._tokens.ready()
             session = await connect(self._target, self._pool, self._resolver)
         except ExitUnavailable:
             self._metrics.server_dialled(ok=False, seconds=time.perf_counter() - began)
@@ -79,14 +90,18 @@ class GrpcExit:
 
     def open(self, request: TunnelRequest, done: Callable[[Tunnel | Failure], None]) -> GrpcAttempt:
         """Begins to open a tunnel; `done` is called once with the tunnel, or with what the user is to be told."""
-        attempt = GrpcAttempt(self.name, self._pool, self._headers, request, self._metrics, done)
+        attempt = GrpcAttempt(self.name, self._pool, self._with_token(self._headers), request, self._metrics, done)
         attempt.begin()
         return attempt
+
+    def _with_token(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        token = self._tokens.header() if self._tokens is not None else None
+        return headers if token is None else [*headers, token]
 
     async def fetch(self, path: str) -> tuple[int, bytes | None]:
         """Status and content of one of the server's pages; None for content that breaks off. Raises PogError."""
         session = await self._pool.acquire()
-        headers = page_headers(path, scheme=self._target.scheme, authority=self._target.authority)
+        headers = self._with_token(page_headers(path, scheme=self._target.scheme, authority=self._target.authority))
         stream = session.open_stream(headers, end_stream=True)
         try:
             answer = dict(await stream.recv_headers())
