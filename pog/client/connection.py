@@ -192,7 +192,7 @@ class UserConnection(asyncio.Protocol):
                 return
             self._first = None
             wanted = not self._shared.authenticator.is_open
-            self._front = make(FrontOptions(credentials_wanted=wanted, via=self._shared.settings.via))
+            self._front = make(FrontOptions(credentials_wanted=wanted, via=self._shared.settings.via_header))
         begun = self._front.begun
         outcome = self._front.receive_data(data)
         if outcome is not NEED_MORE:

@@ -285,8 +285,8 @@ class ClientSettings(CommonSettings, Guarded):
         10.0,
         "Timeout for receiving the head of a request, in seconds.",
     )
-    via: bool = setting(
-        "--via",
+    via_header: bool = setting(
+        "--via-header",
         "VIA",
         parsers.BOOL,
         False,
