@@ -179,6 +179,20 @@ def test_systemd(role: str, settings: type[ServerSettings] | type[ClientSettings
     load(settings, {name: value for name, value in env.items() if not name.startswith("POG_AUTH_")}, {})
 
 
+def test_every_server_has_users_or_is_open_on_purpose() -> None:
+    """Otherwise it would refuse every tunnel."""
+    (cloudrun,) = manifests(DEPLOY / "cloudrun/service.yaml")
+    env = cloudrun["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert any(each["name"].startswith("POG_AUTH_") for each in env)
+    kubernetes = manifests(DEPLOY / "kubernetes/server.yaml")[0]["spec"]["template"]["spec"]["containers"][0]
+    assert kubernetes["envFrom"] == [{"secretRef": {"name": "pog-auth"}}]
+    assert re.search(r"^POG_AUTH_LAPTOP='\{", (DEPLOY / "systemd/server.env").read_text(), re.MULTILINE)
+    assert "condition     = length(var.auth_items) > 0" in (DEPLOY / "terraform/variables.tf").read_text()
+    # The compose file publishes the client and nothing of the server.
+    server = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())["services"]["server"]
+    assert load(ServerSettings, server["environment"], {}).open_proxy and "ports" not in server
+
+
 def test_the_image_holds_the_program_and_nothing_else() -> None:
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     assert re.search(r"^USER [1-9]\d*:\d+$", dockerfile, re.MULTILINE)

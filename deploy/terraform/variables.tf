@@ -33,7 +33,7 @@ variable "auth_items" {
 
   validation {
     condition     = length(var.auth_items) > 0
-    error_message = "Without an item the server is an open proxy."
+    error_message = "Without an item the server opens no tunnels."
   }
 
   validation {

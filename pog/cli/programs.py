@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SERVER_ROWS = rows(ServerSettings)
 CLIENT_ROWS = rows(ClientSettings)
 # What `up` decides itself is left out.
-UP_SERVER_ROWS = rows(ServerSettings, "listen", "workers", "grpc_and_http_mux", "auth_file")
+UP_SERVER_ROWS = rows(ServerSettings, "listen", "workers", "grpc_and_http_mux", "auth_file", "open_proxy")
 UP_CLIENT_ROWS = rows(ClientSettings, "config", "server_addr", "server_host", "insecure", "skip_verify", "first_flight")
 UP_ROWS = sorted(UP_CLIENT_ROWS + [row for row in UP_SERVER_ROWS if row not in UP_CLIENT_ROWS], key=COMMON.__contains__)
 
@@ -87,7 +87,7 @@ def up(**flags: object) -> None:
     from pog.cli.up import up as run_both
 
     # The client logs each tunnel; the server would log the same ones.
-    decided = {"listen": SERVER_LISTEN, "grpc_and_http_mux": True, "auth_file": None, "access_log": False}
+    decided = {"listen": SERVER_LISTEN, "grpc_and_http_mux": True, "auth_file": None, "access_log": False, "open": False}
     ours = load(ServerSettings, os.environ, flags | decided)
     fixed = {"config": "", "server_addr": SERVER_LISTEN, "server_host": "", "insecure": True, "skip_verify": False}
     theirs = remembered(load(ClientSettings, os.environ, flags | fixed))

@@ -36,7 +36,10 @@ async def up(
     stop_server = asyncio.Event()
     listening: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as tasks:
-        serving = serve(server, shutdown=stop_server, started=lambda addresses: listening.set_result(addresses[0]))
+        # No warning: its port is this process's own secret.
+        serving = serve(
+            server, shutdown=stop_server, started=lambda addresses: listening.set_result(addresses[0]), warn=False
+        )
         tasks.create_task(serving, name="server")
         address = await listening
         await run(

@@ -68,15 +68,15 @@ def run(settings: ServerSettings, started: Callable[[list[Address]], None]) -> N
     # Until the parent takes them they wait: one that came before would leave the directory behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        with TemporaryDirectory(prefix="pog-metrics-") as directory, reserved(settings.listen) as held:
+        with TemporaryDirectory(prefix="pog-metrics-") as directory, reserved(settings.listens_at) as held:
             # prometheus_client looks for it when it is imported, which is now: this module is not in pog.server for it.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
             import pog.server.serve  # noqa: F401
-            from pog.server.service import warn_if_open
+            from pog.server.openness import warn_of_openness
 
             gc.freeze()  # what is there already stays in pages that the workers share
             addresses = [Address(*each.getsockname()[:2]) for each in held]
-            warn_if_open(settings, addresses)
+            warn_of_openness(settings, addresses)
             Parent(settings, held, lambda: started(addresses)).run()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -284,7 +284,7 @@ class Parent:
             sockets = [beside(held) for held in self._held]
             for held in self._held:
                 held.close()
-        await serve(self._settings, shutdown=shutdown, started=lambda _: self._serves(), sockets=sockets)
+        await serve(self._settings, shutdown=shutdown, started=lambda _: self._serves(), sockets=sockets, warn=False)
 
     def _serves(self) -> None:
         with suppress(BrokenPipeError):

@@ -81,6 +81,8 @@ def parse_items(prefix: str, environ: Mapping[str, str]) -> tuple[AuthItem, ...]
     """
     items = []
     for variable, text in environ.items():
+        if text and _is_misnamed(variable, prefix, text):
+            raise SettingsError(variable, f"is not read; the variable of an auth item begins with {prefix}")
         if not variable.startswith(prefix) or not text:
             continue
         if variable == f"{prefix}FILE" and not _is_item(text):
@@ -90,6 +92,15 @@ def parse_items(prefix: str, environ: Mapping[str, str]) -> tuple[AuthItem, ...]
         except ValueError as error:
             raise SettingsError(variable, f"must be {ITEM.form}: {error}") from None
     return tuple(items)
+
+
+def _is_misnamed(variable: str, prefix: str, text: str) -> bool:
+    """POG_AUTH or POG_AUTHX: who writes that means an item, and without items a program may be open. The client's
+    prefix is a common word: another program may have CLIENT_AUTHORITY."""
+    stem = prefix.removesuffix("_")
+    if not variable.startswith(stem) or variable.startswith(prefix):
+        return False
+    return variable == stem or stem.startswith("POG_") or _is_item(text)
 
 
 def _is_item(text: str) -> bool:

@@ -41,6 +41,7 @@ _LISTEN_HELP = (
 
 AUTH: Kind[tuple[AuthItem, ...]] = Kind("JSON", ITEM.form, lambda text: (ITEM.parse(text),), secret=True)
 OPTIONAL_BOOL: Kind[bool | None] = parsers.BOOL
+OPTIONAL_LISTEN: Kind[Address | None] = parsers.LISTEN
 OPTIONAL_LOGIN: Kind[Login | None] = parsers.LOGIN
 
 
@@ -130,12 +131,12 @@ class Guarded:
 class ServerSettings(CommonSettings, Guarded):
     """What only the server has."""
 
-    listen: Address = setting(
+    listen: Address | None = setting(
         "--listen",
         "SERVER_LISTEN",
-        parsers.LISTEN,
-        Address("", 8080),
-        f"Where to listen: {_LISTEN_HELP}.",
+        OPTIONAL_LISTEN,
+        None,
+        f"Where to listen: {_LISTEN_HELP}. Default: `:8080`, or `127.0.0.1:8080` without `POG_AUTH_*` and `POG_OPEN`.",
         also=Setting("--port", "PORT", parsers.LISTEN_PORT, 8080, "Port to listen on, at every address."),
     )
     auth: tuple[AuthItem, ...] = setting(
@@ -143,10 +144,19 @@ class ServerSettings(CommonSettings, Guarded):
         "POG_AUTH_*",
         AUTH,
         (),
-        "Users of the server: items made by `pog auth new`. Without any, the server is open.",
+        "Users of the server: items made by `pog auth new`. Without any, tunnels are opened only where the server"
+        " listens on loopback, or with `POG_OPEN`.",
     )
     auth_file: ItemFile | None = setting(
         "--auth-file", "POG_AUTH_FILE", ITEM_FILE, None, "File with more items, one per line; read again on SIGHUP."
+    )
+    open_proxy: bool = setting(
+        "--open",
+        "POG_OPEN",
+        parsers.BOOL,
+        False,
+        "Without `POG_AUTH_*`, open tunnels for everybody who can reach the server: for one that IAM or a private"
+        " network guards.",
     )
     grpc_and_http_mux: bool = setting(
         "--grpc-and-http-mux", "GRPC_AND_HTTP_MUX", parsers.BOOL, True, "Serve pages beside gRPC; 0 serves gRPC only."
@@ -181,6 +191,13 @@ class ServerSettings(CommonSettings, Guarded):
         "`cut-through`: pog's own HTTP/2. `portable`: Hypercorn's, by plain ASGI messages; slower, for comparison.",
     )
     workers: int = setting("--workers", "", parsers.WORKERS, 1, "Number of worker processes.")
+
+    @property
+    def listens_at(self) -> Address:
+        """Where to listen: what was asked for, or the original's default, or loopback for a server without users."""
+        if self.listen is not None:
+            return self.listen
+        return Address("" if self.auth_items or self.open_proxy else "127.0.0.1", 8080)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,12 @@ class MessageHandler(logging.Handler):
             STDERR.write(line)
 
 
+def always(logger: logging.Logger, level: int, text: str) -> None:
+    """Writes a message whatever LOG_LEVEL says."""
+    file, line, function, _ = logger.findCaller(stacklevel=2)
+    logger.handle(logger.makeRecord(logger.name, level, file, line, text, (), None, function))
+
+
 def set_up_logging(level: str, style: str = "line") -> None:
     """Messages of pog to standard error. Libraries speak from warning on: hpack's debug messages hold credentials."""
     handler = MessageHandler()

@@ -11,8 +11,9 @@ from pog.observe.messages import set_up_logging
 from pog.process.memory import tune_memory
 from pog.server.asgi import in_origin_form
 from pog.server.dispatch import CallDispatcher, EngineApp, lifespan, not_found
+from pog.server.openness import HERE, warn_of_openness
 from pog.server.pages import pages
-from pog.server.service import Server, warn_if_open
+from pog.server.service import Server
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -43,7 +44,8 @@ class App(EngineApp):
             self._dispatcher = CallDispatcher(self._server.mapping, connect=mux)
             self._pages = pages(self._server) if mux else None
             if self._settings is None:
-                warn_if_open(self._server.settings, None)
+                settings = self._server.settings
+                HERE.on_added = lambda place: warn_of_openness(settings, [place])
             self._server.start()
         return self._server
 

@@ -28,6 +28,7 @@ from pog.http2.session import Session
 from pog.server.asgi import AsgiExchange, absolute, http_scope
 from pog.server.dispatch import EngineApp
 from pog.server.http1 import Http1Protocol, cut_after_drain, while_connected
+from pog.server.openness import HERE
 from pog.server.service import TRAILERS_TIMEOUT
 from pog.server.worker import WorkerAsyncio
 from pog.wire.content_type import is_grpc
@@ -53,7 +54,7 @@ def install() -> None:
     """Puts our protocol in the place of Hypercorn's. Importing pog.server does it."""
     vars(hypercorn.protocol)["H2Protocol"] = h2_protocol
     vars(hypercorn.protocol)["H11Protocol"] = h11_protocol
-    vars(hypercorn.asyncio.run)["asyncio"] = WorkerAsyncio()
+    vars(hypercorn.asyncio.run)["asyncio"] = WorkerAsyncio(HERE)
 
 
 def h2_protocol(

@@ -14,7 +14,8 @@ from hypercorn.config import Config, Sockets
 from pog.net.address import Address
 from pog.net.listen import BACKLOG, listening_sockets
 from pog.server.app import App
-from pog.server.service import TRAILERS_TIMEOUT, Server, warn_if_open
+from pog.server.openness import warn_of_openness
+from pog.server.service import TRAILERS_TIMEOUT, Server
 
 if TYPE_CHECKING:
     import socket
@@ -34,17 +35,19 @@ async def serve(
     shutdown: asyncio.Event,
     started: Callable[[list[Address]], None],
     sockets: list[socket.socket] | None = None,
+    warn: bool = True,
 ) -> None:
     """Serves until `shutdown` is set, then drains; `started` gets the real addresses once it accepts connections.
 
-    `sockets` listen already, and are closed in the end. Raises OSError when it cannot listen.
+    `sockets` listen already, and are closed in the end. `warn` says whom a server without auth items lets in. Raises
+    OSError when it cannot listen.
     """
     with ExitStack() as stack:
-        listening = [stack.enter_context(each) for each in sockets or listening_sockets(settings.listen)]
+        listening = [stack.enter_context(each) for each in sockets or listening_sockets(settings.listens_at)]
         addresses = [Address(*each.getsockname()[:2]) for each in listening]
         app = App(settings)
-        if sockets is None:  # otherwise the workers' parent does it, once
-            warn_if_open(settings, addresses)
+        if warn:
+            warn_of_openness(settings, addresses)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_drain(app.server, shutdown), name="drain")
             tasks.create_task(serve_app(app, listening, shutdown), name="serve")

@@ -22,6 +22,7 @@ from pog.observe.accesslog import AccessLog
 from pog.observe.metrics import Metrics
 from pog.observe.tunnels import TunnelObserver
 from pog.server.health import Health
+from pog.server.openness import CLOSED, HERE
 from pog.server.proxy import HTTPProxy
 from pog.server.services import GoroutineStacks, Healthcheck, SymbolPool
 from pog.tunnel.live import Tunnels
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
 
     from pog.config.settings import ServerSettings
-    from pog.net.address import Address
+    from pog.server.openness import Listening
 
     Call = grpclib.server.Stream[Any, Any]
     Method = Callable[[Call, User], Awaitable[None]]
@@ -52,8 +53,9 @@ log = logging.getLogger("pog.server")
 class Server:
     """One server. `mapping` is what grpclib serves: path to handler; each handler checks credentials first."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, listening: Listening = HERE) -> None:
         self.settings = settings
+        self._listening = listening
         self.tunnels = Tunnels()
         self.metrics = Metrics("server", settings, self.tunnels)
         self.auth = Authenticator(settings.auth_items, "POG_AUTH_", self.metrics)
@@ -131,6 +133,8 @@ class Server:
 
     async def _admit_tunnel(self, stream: Call) -> User:
         try:
+            if self.auth.is_open and not (self.settings.open_proxy or self._listening.only_loopback):
+                raise Refused(CLOSED)
             return await self._user(stream)
         except Refused as refused:
             self.proxy.login_refused(stream, refused.failure)
@@ -170,18 +174,6 @@ class Server:
         self._stop_reloading()
         self.auth.close()
         self.metrics.close()
-
-
-def warn_if_open(settings: ServerSettings, addresses: list[Address] | None) -> None:
-    """Warns about a server without credentials. `addresses` is None when another program opened the port."""
-    if settings.auth_items:
-        return
-    if addresses is None:
-        log.warning("OPEN PROXY: no POG_AUTH_* is set: anyone who can reach this server may use it")
-    elif exposed := ", ".join(str(each) for each in addresses if not each.is_loopback):
-        log.warning(
-            "OPEN PROXY: no POG_AUTH_* is set and %s is not loopback: anyone who can reach it may use it", exposed
-        )
 
 
 async def _admit_everyone(stream: Call) -> User:

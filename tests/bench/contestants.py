@@ -96,6 +96,7 @@ def pog_server(plan: Plan, program: Path = POG, engine: str = "") -> Command:
     env = {
         "PORT": plan.server.rpartition(":")[2],
         "SERVER_LISTEN": plan.server,
+        "POG_OPEN": "1",  # over the simulated network it is not on loopback
         "EGRESS_ALLOW": "127.0.0.0/8",
         "DISABLE_ACCESS_LOGGING": "1",
     }

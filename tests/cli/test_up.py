@@ -30,7 +30,8 @@ class Ends:
             setattr(module, attribute, end)
             monkeypatch.setitem(sys.modules, name, module)
 
-    async def serve(self, settings: ServerSettings, *, shutdown: asyncio.Event, started: Started) -> None:
+    async def serve(self, settings: ServerSettings, *, shutdown: asyncio.Event, started: Started, warn: bool) -> None:
+        assert not warn
         await self._end("server", SERVER_AT, shutdown, started)
 
     async def run(self, settings: ClientSettings, *, shutdown: asyncio.Event, started: Started) -> None:

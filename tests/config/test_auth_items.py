@@ -28,6 +28,30 @@ def test_an_item_of_the_original_is_read() -> None:
     assert HASH not in repr(parsed)
 
 
+@pytest.mark.parametrize(
+    ("cls", "variable", "text"),
+    [
+        (ServerSettings, "POG_AUTH", ITEM_FROM_GO),
+        (ServerSettings, "POG_AUTHX", ITEM_FROM_GO),
+        (ServerSettings, "POG_AUTHLAPTOP", "whatever"),
+        (ClientSettings, "CLIENT_AUTH", "whatever"),
+        (ClientSettings, "CLIENT_AUTHX", ITEM_FROM_GO),
+    ],
+)
+def test_a_variable_that_was_meant_to_hold_an_item_is_an_error(
+    cls: type[ServerSettings] | type[ClientSettings], variable: str, text: str
+) -> None:
+    """Unread, it would leave the program without users."""
+    with pytest.raises(SettingsError, match=f"^{variable}: is not read; .* begins with (POG|CLIENT)_AUTH_$"):
+        load(cls, {"SERVER_ADDR": "a:1", variable: text}, {})
+
+
+def test_variables_of_others_are_none_of_ours() -> None:
+    environ = {"SERVER_ADDR": "a:1", "CLIENT_AUTHORITY": "x", "POG_AUTH": "", "POG_AUTHX": "", "POG_AUTH_X": ""}
+    assert load(ServerSettings, environ, {}).auth_items == ()
+    assert load(ClientSettings, environ | {"POG_AUTH": ITEM_FROM_GO}, {}).auth_items == ()
+
+
 @pytest.mark.parametrize("version", ["$2a$", "$2b$", "$2y$"])
 def test_hashes_of_every_common_version_are_taken_and_checkable(version: str) -> None:
     hashed = version + bcrypt.hashpw(b"pw", bcrypt.gensalt(4)).decode()[4:]

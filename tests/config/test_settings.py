@@ -16,10 +16,27 @@ CLIENT = {"SERVER_ADDR": "pog.example.com:443"}
 def test_defaults() -> None:
     server, client = load(ServerSettings, {}, {}), load(ClientSettings, CLIENT, {})
     assert server == ServerSettings()
-    assert server.listen == Address("", 8080)
+    assert (server.listen, server.open_proxy) == (None, False)
     assert client == ClientSettings(server_addr=Address("pog.example.com", 443))
     assert client.listen == (Endpoint(Address("127.0.0.1", 18080)), Endpoint(Address("::1", 18080)))
     assert (server.access_log, server.grpc_builtin_metrics, server.stacks) == (True, True, None)
+
+
+@pytest.mark.parametrize(
+    ("environ", "listens_at"),
+    [
+        ({}, Address("127.0.0.1", 8080)),
+        ({"POG_AUTH_X": ""}, Address("127.0.0.1", 8080)),
+        ({"POG_AUTH_X": ITEM}, Address("", 8080)),
+        ({"POG_OPEN": "1"}, Address("", 8080)),
+        ({"PORT": "8080"}, Address("", 8080)),
+        ({"SERVER_LISTEN": ":8080"}, Address("", 8080)),
+    ],
+)
+def test_a_server_without_users_listens_on_loopback_unless_told_where(
+    environ: dict[str, str], listens_at: Address
+) -> None:
+    assert load(ServerSettings, environ, {}).listens_at == listens_at
 
 
 SAID: list[tuple[type[CommonSettings], str, str, str, Any]] = [
@@ -32,6 +49,7 @@ SAID: list[tuple[type[CommonSettings], str, str, str, Any]] = [
     (ServerSettings, "GRPC_AND_HTTP_MUX", "0", "grpc_and_http_mux", False),
     (ServerSettings, "STACKS", "1", "stacks", True),
     (ServerSettings, "STACKS", "0", "stacks", False),
+    (ServerSettings, "POG_OPEN", "1", "open_proxy", True),
     (ClientSettings, "CLIENT_LISTEN", ":18080", "listen", (Endpoint(Address("", 18080)),)),
     (ClientSettings, "INSECURE", "t", "insecure", True),
     (ClientSettings, "SERVER_HOST", "pog.internal", "server_host", "pog.internal"),
@@ -71,7 +89,7 @@ def test_flags_win_over_variables_and_what_loses_is_not_looked_at() -> None:
     flags = {"listen": ":1", "log_level": "debug", "stacks": False, "dial_timeout": None}
     settings = load(ServerSettings, environ, flags)
     assert (settings.listen, settings.log_level, settings.stacks) == (Address("", 1), "debug", False)
-    assert load(ServerSettings, {"SERVER_LISTEN": "127.0.0.1:5", "PORT": "9"}, {}).listen.port == 5
+    assert load(ServerSettings, {"SERVER_LISTEN": "127.0.0.1:5", "PORT": "9"}, {}).listen == Address("127.0.0.1", 5)
     assert load(ServerSettings, {"SERVER_LISTEN": "127.0.0.1:5"}, {"port": "7"}).listen == Address("", 7)
     assert load(ClientSettings, {}, {"server_addr": Address("h", 1)}).server_addr == Address("h", 1)
 

@@ -175,7 +175,7 @@ def test_the_servers_metrics_behind_the_clients(pair: Pair, origins: Origins) ->
 def test_port_and_the_forms_of_booleans(origins: Origins) -> None:
     """PORT alone listens on every address, as on Cloud Run."""
     port = unused_port()
-    server = pog.server({"SERVER_LISTEN": "", "PORT": str(port)})
+    server = pog.server({"SERVER_LISTEN": "", "PORT": str(port), "POG_OPEN": "1"})
     with server.program:
         assert server.address[1] == port
         client = pog.client(f"127.0.0.1:{port}", {"INSECURE": "TRUE", "CLIENT_LISTEN": ":0"})

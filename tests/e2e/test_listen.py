@@ -29,7 +29,7 @@ def test_a_server(listen: str, args: tuple[str, ...]) -> None:
             assert get((host, port), "/healthz")[0] == 200
         shown = f"127.0.0.1:{port}, [::1]:{port}" if "both" in listen else f"[::]:{port}"
         assert f"pog server on {shown}" in server.program.stderr
-        exposed = [line for line in server.program.stderr if "OPEN PROXY" in line]
+        exposed = [line for line in server.program.stderr if "CLOSED: " in line]
         assert len(exposed) == ("both" not in listen)
 
 

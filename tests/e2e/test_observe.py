@@ -162,6 +162,6 @@ def test_why_a_program_ends_is_a_record(args: list[str], shared_server: pog.End)
 def test_messages_of_a_server_that_hypercorn_runs(style: str) -> None:
     end = pog.hypercorn({"LOG_FORMAT": style, "SERVER_LISTEN": ":1"})
     with end.program:
-        warning = end.program.wait_line("OPEN PROXY").string
+        warning = end.program.wait_line("no POG_AUTH_").string
         assert len([line for line in end.program.stderr if "Running on" in line]) == 1
         assert (json.loads(warning)["severity"] if style == "json" else warning.split()[2]) == "WARNING"

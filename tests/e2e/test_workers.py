@@ -245,7 +245,7 @@ def test_every_address_of_both_families() -> None:
     with end.program:
         for host in ("127.0.0.1", "::1"):
             assert get((host, end.address[1]), "/healthz")[0] == 200
-        warnings = [line for line in end.program.output().splitlines() if "OPEN PROXY" in line]
+        warnings = [line for line in end.program.output().splitlines() if "CLOSED: " in line]
         assert len(warnings) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from pog.config.settings import ServerSettings
 from pog.net.address import Address
 from pog.net.listen import listening_sockets
 from pog.server.app import App
+from pog.server.openness import Listening
 from pog.server.serve import serve, serve_app
 from pog.server.service import Server
 from tests.helpers import rpc
@@ -78,7 +80,7 @@ async def services(carrier: str, **changes: Any) -> AsyncIterator[Serving]:
     """Serves until the block ends; `changes` are settings. Destinations may be on loopback."""
     settings = ServerSettings(**{"egress_allow": LOOPBACK, "drain_timeout": 0.2, **changes})
     if carrier == "grpclib":
-        server = Server(settings)
+        server = Server(settings, on_loopback())
         try:
             async with grpctest.serve(Everything(server)) as sc:
                 with rpc.channel(str(sc.address)) as channel:
@@ -98,6 +100,14 @@ async def services(carrier: str, **changes: Any) -> AsyncIterator[Serving]:
             await task
         for sock in sockets:
             sock.close()
+
+
+def on_loopback() -> Listening:
+    """For a server that Hypercorn does not run."""
+    listening = Listening()
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        listening.add(sock)
+    return listening
 
 
 async def until(condition: Callable[[], object]) -> None:
