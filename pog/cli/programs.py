@@ -87,7 +87,13 @@ def up(**flags: object) -> None:
     from pog.cli.up import up as run_both
 
     # The client logs each tunnel; the server would log the same ones.
-    decided = {"listen": SERVER_LISTEN, "grpc_and_http_mux": True, "auth_file": None, "access_log": False, "open": False}
+    decided = {
+        "listen": SERVER_LISTEN,
+        "grpc_and_http_mux": True,
+        "auth_file": None,
+        "access_log": False,
+        "open": False,
+    }
     ours = load(ServerSettings, os.environ, flags | decided)
     fixed = {"config": "", "server_addr": SERVER_LISTEN, "server_host": "", "insecure": True, "skip_verify": False}
     theirs = remembered(load(ClientSettings, os.environ, flags | fixed))
