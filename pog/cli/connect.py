@@ -19,7 +19,7 @@ _OF_THE_PORT = (
     "tls_cert",
     "tls_key",
     "fast_open",
-    "via",
+    "via_header",
     "auth",
     "auth_file",
     "mux_server_metrics",

@@ -680,7 +680,7 @@ async def test_the_end_of_the_drain_cuts_an_exchange() -> None:
 
 async def test_via_is_a_setting() -> None:
     for via in (False, True):
-        async with front(via=via) as here:
+        async with front(via_header=via) as here:
             user = await here.user()
             user.send(get())
             tunnel = (await here.exit.asked()).open()
