@@ -6,7 +6,7 @@ A table for each shape shows the medians of the rounds, the median of the ratios
 splicing (the limit for two hops), and PASS or MISS against the floors. A floor that is missed fails no run.
 
   shapes:   h2c (cleartext), tls (TLS ended in front of the server), hop (TLS and an HTTP/2 proxy in front)
-  measures: content down up down16 open echo beside neighbours idle stop stuff churn; what each does is in measures.py
+  measures: content down up down16 open plain echo beside neighbours idle stop stuff churn; see measures.py
             tls and hop take content, down, up, open, echo and beside, unless --only names others
             instructions (of the CPU, a tunnel, by valgrind) is taken when --only names it
 

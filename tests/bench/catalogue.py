@@ -17,6 +17,7 @@ from tests.bench.measures import (
     many,
     neighbours,
     opening,
+    plain,
     stopped,
     transfer,
 )
@@ -81,6 +82,19 @@ def measures(scale: Scale) -> tuple[Measure, ...]:
                 Row("open.cpu.client", "CPU µs per tunnel, client"),
                 Row("open.cpu.server", "CPU µs per tunnel, server"),
                 Row("open.cpu.front", "CPU µs per tunnel, front"),
+            ),
+        ),
+        Measure(
+            "plain",
+            partial(plain, scale),
+            (
+                Row("plain.rate", "GETs per s on keep-alive, plain HTTP"),
+                Row("plain.per_open", "of the tunnels opened per s", 2, at_least(1.5)),
+                Row("plain.down", "one large answer, plain HTTP, MB/s"),
+                Row("plain.share", "of a tunnel's MB/s", 2, at_least(0.5)),
+                Row("plain.failed", "broken", 0, at_most(0)),
+                Row("plain.cpu.client", "CPU µs per GET, client"),
+                Row("plain.cpu.server", "CPU µs per GET, server"),
             ),
         ),
         Measure(

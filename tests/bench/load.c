@@ -7,6 +7,8 @@
      down    `tunnels` open first, then each asks for `bytes`; ends when all has come, or after `seconds`
      up      the same upward; the origin says how many bytes came, in what time
      open    `count` tunnels, `concurrency` at a time: connect, CONNECT, one GET, the answer compared, close
+     get     `count` GETs of plain HTTP by `concurrency` users, each on one connection, the answers compared
+     fetch   one GET of plain HTTP whose answer has `bytes`
      echo    one byte there and back on one tunnel, `count` times or for `seconds`
      hold    tunnels held open on the orders that come by stdin: "open N", "check" (each echoes a byte), "quit"
      stop    asks for `bytes`, reads 64 KiB of them and then nothing until stdin has a line or its end
@@ -15,12 +17,15 @@
 #include "many.h"
 #include "single.h"
 #include "transfer.h"
+#include "plain.h"
 
 static const struct mode modes[] = {
     {"wait", nothing, nothing, NULL, NULL, run_wait},
     {"down", transfer_opened, down_readable, NULL, transfer_ended, run_transfer},
     {"up", transfer_opened, up_readable, up_writable, transfer_ended, run_transfer},
     {"open", open_opened, open_readable, NULL, open_ended, run_open},
+    {"get", next_get, get_readable, NULL, get_ended, run_get, true},
+    {"fetch", fetch_opened, fetch_readable, NULL, transfer_ended, run_transfer, true},
     {"echo", nothing, nothing, NULL, NULL, run_echo},
     {"hold", hold_opened, hold_readable, NULL, NULL, run_hold},
     {"stop", nothing, nothing, NULL, NULL, run_stop},

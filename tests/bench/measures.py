@@ -77,6 +77,30 @@ def opening(scale: Scale, entrant: Entrant) -> Figures:
     }
 
 
+def plain(scale: Scale, entrant: Entrant) -> Figures:
+    """Plain HTTP beside CONNECT, in turns: 32 users on keep-alive with small GETs, and one large answer.
+
+    The ratios are taken within a pair, so that the machine's mood hits both; CPU time is in microseconds a GET.
+    """
+    rates, shares, figures = [], [], dict[str, float]()
+    entrant.load("get", count=scale.opens // 10)
+    for _ in range(_PAIRS):
+        opened = entrant.load("open", count=scale.opens // 2)
+        before = entrant.cpu()
+        got = entrant.load("get", count=scale.opens)
+        spent = {f"plain.cpu.{side}": used / scale.opens * 1e6 for side, used in entrant.cpu_since(before).items()}
+        rates.append(got["done"] / got["seconds"] / (opened["done"] / opened["seconds"]))
+        tunnel = entrant.load("down", bytes=scale.bulk // 2, seconds=scale.seconds)
+        large = entrant.load("fetch", bytes=scale.bulk // 2, seconds=scale.seconds)
+        shares.append(large["bytes"] / large["seconds"] / (tunnel["bytes"] / tunnel["seconds"]))
+        figures |= spent | {
+            "plain.rate": got["done"] / got["seconds"],
+            "plain.down": large["bytes"] / MB / large["seconds"],
+            "plain.failed": figures.get("plain.failed", 0) + got["failed"] + large["failed"],
+        }
+    return figures | {"plain.per_open": statistics.median(rates), "plain.share": statistics.median(shares)}
+
+
 def echo(scale: Scale, entrant: Entrant) -> Figures:
     """One byte there and back, the next when it is back, on one tunnel of an otherwise idle proxy."""
     entrant.load("echo", count=scale.echoes // 10)

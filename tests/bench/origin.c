@@ -8,6 +8,7 @@
      P\n                       answers the same, and takes the next command
      E\n                       echo, until the connection ends
      R\n                       reads nothing more
+     GET /bytes/N HTTP/1.1 ... answers 200 with a body of N bytes of the pattern
      GET path HTTP/1.1 ...     answers 200 with a body of BODY bytes: the path, then dots
    Anything else ends the connection, as it would in a proxy's user's eyes. */
 #include "common.h"
@@ -70,6 +71,13 @@ static void echo(struct conn *c, const unsigned char *data, size_t n) {
 
 static void answer_get(struct conn *c) {
     char text[512], path[BODY + 1];
+    unsigned long long bytes;
+    if (sscanf(c->line, "GET /bytes/%llu ", &bytes) == 1) {
+        answer(c, text, (size_t)snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Length: %llu\r\n\r\n", bytes));
+        c->total = c->left = bytes, c->position = 0, c->state = SOURCE;
+        watch(c, true, true);
+        return;
+    }
     if (sscanf(c->line, "GET %64s", path) != 1) { c->ended = true; return; }
     int head = snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", BODY);
     memset(text + head, '.', BODY);

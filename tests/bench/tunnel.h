@@ -19,6 +19,7 @@ struct mode {
     const char *name;
     void (*opened)(struct tunnel *), (*readable)(struct tunnel *), (*writable)(struct tunnel *), (*ended)(struct tunnel *);
     void (*run)(void);
+    bool plain; /* no CONNECT, whether there is a target or not */
 };
 
 static struct { const char *via, *target; uint64_t tunnels, bytes, seconds, count, concurrency, verify; } option = {
@@ -91,7 +92,7 @@ static void connected(struct tunnel *t) {
     getsockopt(t->fd, SOL_SOCKET, SO_ERROR, &error, &size);
     if (error) { fail(t, "connect", strerror(error)); return; }
     watch(t, EPOLLIN, EPOLL_CTL_MOD);
-    if (!option.target) { opened(t); return; }
+    if (!option.target || mode->plain) { opened(t); return; }
     char text[256];
     int n = snprintf(text, sizeof text, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", option.target, option.target);
     t->stage = ASKING;
