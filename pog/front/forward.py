@@ -63,9 +63,12 @@ def split_target(method: str, target: str) -> tuple[Destination, str, str]:
     if parts is None:
         raise Malformed("malformed request target")
     scheme, authority, path = parts.groups()
-    if scheme.lower() == "https":
-        raise Malformed(f"https:// is not forwarded: use CONNECT {authority}{'' if ':' in authority else ':443'}")
-    if scheme.lower() != "http":
+    if scheme.lower() in ("https", "wss"):
+        raise Malformed(
+            f"{scheme.lower()}:// is not forwarded: use CONNECT {authority}{'' if ':' in authority else ':443'}"
+        )
+    # aiohttp writes ws:// (RFC 6455 section 3: it is asked for over HTTP, at the same port).
+    if scheme.lower() not in ("http", "ws"):
         raise Malformed(f"{scheme}:// is not forwarded: use http://, or CONNECT", 501)
     if not path.startswith("/"):
         # RFC 9112 section 3.2.4: a server is asked about itself in asterisk form.

@@ -51,6 +51,7 @@ def splits(data: bytes) -> list[list[bytes]]:
         ("http://h/", Destination("h", 80), "h", "/"),
         ("HTTP://H.example:8080/a/b?c=d", Destination("H.example", 8080), "H.example:8080", "/a/b?c=d"),
         ("http://h:80/", Destination("h", 80), "h:80", "/"),
+        ("ws://h/chat", Destination("h", 80), "h", "/chat"),
         ("http://h:/x", Destination("h", 80), "h:", "/x"),
         ("http://h?q=/:@", Destination("h", 80), "h", "/?q=/:@"),
         ("http://[2001:db8::1]/", Destination("2001:db8::1", 80), "[2001:db8::1]", "/"),
@@ -73,6 +74,7 @@ def test_a_server_is_asked_about_itself_in_asterisk_form() -> None:
     [
         ("https://h/", 400, "use CONNECT h:443"),
         ("HTTPS://h:8443/", 400, "use CONNECT h:8443"),
+        ("wss://h/", 400, "wss:// is not forwarded: use CONNECT h:443"),
         ("ftp://h/", 501, "ftp:// is not forwarded"),
         ("http:///x", 400, "malformed destination"),
         ("http://:80/", 400, "malformed destination"),

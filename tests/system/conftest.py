@@ -3,13 +3,17 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.helpers import pog
 from tests.helpers.origin import Origin, Origins, answer
 from tests.helpers.tls import Authority
+from tests.system.site import Site
 
 Tool = Callable[..., str]
 
@@ -20,11 +24,23 @@ def program(name: str) -> str:
     """The path of a program."""
     path = shutil.which(name)
     if path is None:
-        missing = f"{name} is not installed (tests/system/run installs it as root on Debian)"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        _missing(f"{name} is not installed (tests/system/run installs it as root on Debian)")
     return path
+
+
+def node_modules(package: str) -> Path:
+    """The folder in which Node finds a package."""
+    program("node")
+    folder = Path(sys.prefix) / "node" / "node_modules"
+    if not (folder / package).exists():
+        _missing(f"{package} is not in {folder} (tests/system/run installs it where there is npm)")
+    return folder
+
+
+def _missing(what: str) -> NoReturn:
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(what)
+    pytest.skip(what)
 
 
 @pytest.fixture
@@ -46,6 +62,15 @@ def run() -> Tool:
         return ended.stdout
 
     return call
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """Files and git repositories over plain HTTP."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    with Site(folder).serving() as site:
+        yield site
 
 
 @pytest.fixture(scope="session")

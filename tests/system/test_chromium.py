@@ -13,6 +13,7 @@ from tests.helpers.origin import Handler, Origin, Origins
 from tests.helpers.tls import Authority
 from tests.system.conftest import Tool
 from tests.system.conftest import program as find
+from tests.system.site import Site
 
 FLAGS = (
     "--headless",
@@ -105,3 +106,22 @@ def test_parts_of_a_page_in_clear_and_over_tls(
     host = "127.0.0.1" if scheme == "socks4" else "localhost"
     for port in (clear.port, tls.port):
         secure_proxy.program.wait_line(rf"^pog: {host}:{port} anonymous {protocol} ")
+
+
+def test_a_page_in_clear_with_much_to_load(run: Tool, home: Path, pair: Pair, site: Site) -> None:
+    """Scripts from two destinations; the page says when all have run."""
+    number = 40
+    for index in range(number):
+        (site.folder / f"{index}.js").write_text(f"seen.push({index});" + "//" * 10_000)
+    with Site(site.folder).serving() as other:
+        sources = [f"{(site, other)[index % 2].url}/{index}.js" for index in range(number)]
+        scripts = "".join(f'<script defer src="{source}"></script>' for source in sources)
+        done = "addEventListener('load', () => document.title = 'loaded ' + seen.length)"
+        page = f"<!doctype html><title>-</title><script>var seen = []; {done}</script>{scripts}"
+        (site.folder / "index.html").write_text(page)
+        assert f"<title>loaded {number}</title>" in browse(run, home, f"http://{pair.client.host_port}", f"{site.url}/")
+        for each in (site, other):
+            assert not any("proxy-connection" in fields for _, fields in each.seen)
+            lines = [line for line in pair.client.program.stdout if line.startswith(f"pog: {each.host_port} ")]
+            assert 1 <= len(lines) < number / 2, "connections and tunnels are used again"
+            assert all(" HTTP " in line for line in lines)

@@ -13,7 +13,7 @@ QUIET = ("--silent", "--show-error", "--fail", "--max-time", "20", "--noproxy", 
 
 
 def test_http_through_the_tunnel(run: Tool, pair: Pair, page: Origin) -> None:
-    """Plain http:// needs --proxytunnel, since only CONNECT is served."""
+    """By CONNECT; test_plain_http.py has the usual way."""
     got = run("curl", *QUIET, "--proxytunnel", "-x", f"http://{pair.client.host_port}", f"http://{page.host_port}/")
     assert got.encode() == PAGE
 
