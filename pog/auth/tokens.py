@@ -130,9 +130,14 @@ class IdTokens:
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"ID token {self._name}")
 
-    async def close(self) -> None:
+    def cancel(self) -> None:
+        """No token is fetched any more; the present one stays."""
         if self._task is not None:
             self._task.cancel()
+
+    async def close(self) -> None:
+        self.cancel()
+        if self._task is not None:
             await asyncio.wait((self._task,))
 
     def header(self) -> tuple[str, str] | None:

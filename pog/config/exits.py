@@ -42,6 +42,7 @@ class ServerExit:
     `iam`: where ID tokens for Google's IAM come from: gcloud, metadata, or the path of a service account's key.
     `authority` is the :authority to send and the name to verify, "" for those of the address. `wait`: how long a
     request waits while there is no connection; with `fail_fast` it waits for no more than the dial under way.
+    `spread`: every address that the name resolves to is a replica, and tunnels go round them.
     `max_connection_age`: then tunnels go on a new connection; 0 is never.
     """
 
@@ -57,3 +58,4 @@ class ServerExit:
     keepalive: float = 30.0
     max_connection_age: float = 3000.0
     fail_fast: bool = False
+    spread: bool = False

@@ -51,6 +51,7 @@ class _Exit(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     auth_env: str | None = None
     iam: str = ""
     insecure: bool = False
+    spread: bool = False
     tls: _Tls = msgspec.field(default_factory=_Tls)
     connect_timeout: float | None = None
 
@@ -170,6 +171,7 @@ def _exit(where: str, given: _Exit, environ: Mapping[str, str]) -> ServerExit:
         skip_verify=given.tls.skip_verify,
         login=login,
         iam=given.iam,
+        spread=given.spread,
     )
     return dataclasses.replace(exit, connect_timeout=given.connect_timeout or 0.0)
 

@@ -4,6 +4,7 @@ base      what every exit is
 kinds     the table of all kinds
 routed    a choice among several: rules, failover
 router    which of them, in which order, and why [pure]
+spread    all replicas behind one name, each an exit of its own
 retry     a transport whose first bytes go again through the next exit
 direct    this machine: dials the destination from here
 reject    refuses everything

@@ -69,6 +69,12 @@ class GrpcExit:
             self._tokens.start()
         self._pool.start()
 
+    def retire(self) -> None:
+        """Opens no more tunnels; those that are open go on, and their connections end with them."""
+        self._pool.retire()
+        if self._tokens is not None:
+            self._tokens.cancel()
+
     async def close(self) -> None:
         await self._pool.close()
         if self._tokens is not None:

@@ -8,6 +8,7 @@ from pog.client.exits.direct import DirectExit
 from pog.client.exits.grpc import GrpcExit
 from pog.client.exits.reject import RejectExit
 from pog.client.exits.routed import RoutedExit
+from pog.client.exits.spread import SpreadExit
 from pog.config.exits import BuiltIn, ServerExit
 from pog.config.rules import Rules
 from pog.errors import SettingsError
@@ -38,7 +39,7 @@ def make_exit(exit: ServerExit | BuiltIn, settings: ClientSettings, metrics: Met
     """Raises SettingsError for a kind that does not exist, and when a certificate authority cannot be read."""
     match exit:
         case ServerExit():
-            return GrpcExit(exit, metrics)
+            return SpreadExit(exit, metrics) if exit.spread else GrpcExit(exit, metrics)
         case BuiltIn(name):
             if name not in BUILT_IN:
                 raise SettingsError("SERVER_ADDR", f"there is no exit {name}:, only {', '.join(sorted(BUILT_IN))}")
