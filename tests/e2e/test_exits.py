@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import re
 import socket
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
 
-from pog.proto.grpcproxy_grpc import HTTPProxyBase
-from pog.proto.grpcproxy_pb2 import ConnectResponse, Packet
 from tests.helpers import pog
 from tests.helpers.origin import answer, echo
-from tests.helpers.original import Call, Original, failing, serving
+from tests.helpers.original import Breaking, Original, failing, serving
 from tests.helpers.process import Program
 from tests.helpers.user import connect
 
@@ -28,21 +24,6 @@ if TYPE_CHECKING:
     from tests.helpers.tls import Authority
 
 ROUNDS = 25
-
-
-@dataclass(slots=True)
-class Breaking(HTTPProxyBase):
-    """An exit whose destination takes what comes first and resets the connection."""
-
-    firsts: list[bytes] = field(default_factory=list)
-
-    async def Run(self, stream: Call) -> None:
-        await stream.recv_message()
-        await stream.send_message(Packet(connect_response=ConnectResponse()))
-        packet = await stream.recv_message()
-        assert packet is not None
-        self.firsts.append(packet.payload)
-        raise GRPCError(Status.UNAVAILABLE, "the destination broke the connection: Connection reset by peer")
 
 
 @pytest.fixture

@@ -101,6 +101,21 @@ class Silent(HTTPProxyBase):
         await asyncio.Event().wait()
 
 
+@dataclass(slots=True)
+class Breaking(HTTPProxyBase):
+    """An exit whose destination takes what comes first and resets the connection."""
+
+    firsts: list[bytes] = field(default_factory=list)
+
+    async def Run(self, stream: Call) -> None:
+        await stream.recv_message()
+        await stream.send_message(Packet(connect_response=ConnectResponse()))
+        packet = await stream.recv_message()
+        assert packet is not None
+        self.firsts.append(packet.payload)
+        raise GRPCError(Status.UNAVAILABLE, "the destination broke the connection: Connection reset by peer")
+
+
 def answering(*packets: Packet) -> HTTPProxyBase:
     return Answering([*packets])
 
