@@ -55,6 +55,8 @@ class FailureKind(enum.Enum):
     # The exit, or the way to it.
     EXIT_UNAVAILABLE = "exit_unavailable"
     EXIT_CREDENTIALS = "exit_credentials"
+    EXIT_CERTIFICATE = "exit_certificate"
+    EXIT_MISCONFIGURED = "exit_misconfigured"
     EXIT_BUSY = "exit_busy"
     EXIT_TIMEOUT = "exit_timeout"
     EXIT_FAILED = "exit_failed"
@@ -109,7 +111,7 @@ SOCKS5_ADDRESS_TYPE_NOT_SUPPORTED = 8
 class Wording:
     """How one kind of failure is said in each protocol. `proxy_error` is an error type of RFC 9209 section 2.3; SOCKS 4
     has a single reply, 91, for all of them. `grpc_status`, as Go names it, is the server's code in the log, and
-    `http_status` the client's."""
+    `http_status` the client's. `lasting`: time alone does not mend it, so nobody should wait."""
 
     blame: Blame
     grpc_status: Status
@@ -117,6 +119,7 @@ class Wording:
     proxy_error: str
     socks5_reply: int = SOCKS5_GENERAL_FAILURE
     summary: str = ""
+    lasting: bool = False
 
 
 # The one table. Every edge reads it: the server's answers and statuses, the client's answers in every front, both logs.
@@ -177,7 +180,14 @@ WORDINGS = {
     FailureKind.EXIT_UNAVAILABLE: Wording(
         Blame.EXIT, Status.UNAVAILABLE, 503, "destination_unavailable", SOCKS5_NETWORK_UNREACHABLE
     ),
-    FailureKind.EXIT_CREDENTIALS: Wording(Blame.EXIT, Status.UNAUTHENTICATED, 503, "proxy_configuration_error"),
+    FailureKind.EXIT_CREDENTIALS: Wording(
+        Blame.EXIT, Status.UNAUTHENTICATED, 503, "proxy_configuration_error", lasting=True
+    ),
+    FailureKind.EXIT_CERTIFICATE: Wording(Blame.EXIT, Status.UNAVAILABLE, 503, "tls_certificate_error", lasting=True),
+    # It is not what the settings say: no TLS, no HTTP/2, no pog server; or the proxy on the way forbids it.
+    FailureKind.EXIT_MISCONFIGURED: Wording(
+        Blame.EXIT, Status.UNAVAILABLE, 503, "proxy_configuration_error", lasting=True
+    ),
     FailureKind.EXIT_BUSY: Wording(Blame.EXIT, Status.RESOURCE_EXHAUSTED, 500, "connection_limit_reached"),
     FailureKind.EXIT_TIMEOUT: Wording(
         Blame.EXIT, Status.DEADLINE_EXCEEDED, 504, "connection_timeout", SOCKS5_TTL_EXPIRED

@@ -24,7 +24,9 @@ SERVER_ROWS = rows(ServerSettings)
 CLIENT_ROWS = rows(ClientSettings)
 # What `up` decides itself is left out.
 UP_SERVER_ROWS = rows(ServerSettings, "listen", "workers", "grpc_and_http_mux", "auth_file", "open_proxy")
-UP_CLIENT_ROWS = rows(ClientSettings, "config", "server_addr", "server_host", "insecure", "skip_verify", "first_flight")
+UP_CLIENT_ROWS = rows(
+    ClientSettings, "config", "server_addr", "server_host", "insecure", "skip_verify", "via", "first_flight"
+)
 UP_ROWS = sorted(UP_CLIENT_ROWS + [row for row in UP_SERVER_ROWS if row not in UP_CLIENT_ROWS], key=COMMON.__contains__)
 
 SERVER_EXAMPLES = examples(

@@ -16,13 +16,14 @@ from pog.config import parsers
 from pog.config.exits import BuiltIn, ServerExit
 from pog.config.rules import Rule
 from pog.config.settings import NOT_SET, ClientSettings, load, table
+from pog.config.via import chosen
 from pog.errors import SettingsError
+from pog.net.address import Address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pog.config.file import ConfigFile
-    from pog.net.address import Address
 
 
 def load_client(
@@ -33,12 +34,13 @@ def load_client(
     file = _file(environ, flags, default_path, notes)
     settings = load(ClientSettings, environ, flags, file.settings if file else None)
     if file is None or not (file.exits or file.rules):
-        return _one_exit(settings, file), notes
+        return with_proxies(_one_exit(settings, file), environ, notes), notes
     from pog.config.file import all_exits
 
     notes += [f"{file.path}: {warning}" for warning in file.warnings]
     exits = tuple(_with_limits(exit, settings) for exit in all_exits(file))
-    return dataclasses.replace(settings, config=file.path, exits=exits, rules=(*file.rules, _last(file, exits))), notes
+    settings = dataclasses.replace(settings, config=file.path, exits=exits, rules=(*file.rules, _last(file, exits)))
+    return with_proxies(settings, environ, notes), notes
 
 
 def single_exit(settings: ClientSettings, address: Address) -> ServerExit:
@@ -55,7 +57,21 @@ def single_exit(settings: ClientSettings, address: Address) -> ServerExit:
         connect_timeout=settings.connect_timeout,
         keepalive=settings.keepalive,
         max_connection_age=settings.max_connection_age,
+        via=settings.via,
     )
+
+
+def with_proxies(settings: ClientSettings, environ: Mapping[str, str], notes: list[str]) -> ClientSettings:
+    """With the proxies on the way to each exit: its own, that of the settings, or that of HTTPS_PROXY."""
+    listen = [each.at for each in settings.listen if isinstance(each.at, Address)]
+    exits = []
+    for exit in settings.exits:
+        if isinstance(exit, ServerExit):
+            via, note = chosen(exit.via, exit.server, listen, environ)
+            exit = dataclasses.replace(exit, via=via)
+            notes += [note] if note else []
+        exits.append(exit)
+    return dataclasses.replace(settings, exits=tuple(exits))
 
 
 def with_server(settings: ClientSettings, address: Address) -> ClientSettings:
@@ -119,6 +135,7 @@ def _with_limits(exit: ServerExit | BuiltIn, settings: ClientSettings) -> Server
         keepalive=settings.keepalive,
         max_connection_age=settings.max_connection_age,
         fail_fast=True,
+        via=exit.via or settings.via,
     )
 
 

@@ -1,13 +1,16 @@
-"""The ways out that a client is told of: a pog server, or a kind that is built in. [pure]"""
+"""The ways out that a client is told of: a pog server, or a kind that is built in, and the way to a server. [pure]"""
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from pog.net.address import Address
+
+# What is spoken to a proxy on the way to a server.
+Scheme = Literal["http", "socks5"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,26 @@ class Login:
     def basic(self) -> str:
         """The value of an Authorization field, RFC 7617."""
         return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """A proxy on the way to a server. The password appears in no text."""
+
+    scheme: Scheme
+    address: Address
+    login: Login | None = None
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{f'{self.login}@' if self.login else ''}{self.address}"
+
+
+@dataclass(frozen=True, slots=True)
+class NoVia:
+    """No proxy, on purpose."""
+
+    def __str__(self) -> str:
+        return "direct"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +66,8 @@ class ServerExit:
     `authority` is the :authority to send and the name to verify, "" for those of the address. `wait`: how long a
     request waits while there is no connection; with `fail_fast` it waits for no more than the dial under way.
     `spread`: every address that the name resolves to is a replica, and tunnels go round them.
-    `max_connection_age`: then tunnels go on a new connection; 0 is never.
+    `max_connection_age`: then tunnels go on a new connection; 0 is never. `via`: a proxy on the way; None where nobody
+    has said anything of one.
     """
 
     name: str
@@ -59,3 +83,4 @@ class ServerExit:
     max_connection_age: float = 3000.0
     fail_fast: bool = False
     spread: bool = False
+    via: Via | NoVia | None = None

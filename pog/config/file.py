@@ -6,6 +6,7 @@
     name = "west"
     server = "pog-west-abc.a.run.app:443"
     auth = "laptop:PASSWORD"                 # or auth_env = "WEST_AUTH"
+    via = "http://proxy.corp.example:3128"   # a proxy on the way there
 
     [[rules]]
     hosts = ["*.corp.example", "10.0.0.0/8"]
@@ -29,6 +30,7 @@ import msgspec
 from pog.config import parsers
 from pog.config.exits import BuiltIn, Login, ServerExit
 from pog.config.rules import PICKS, Rule, covers, parse_hosts, parse_ports
+from pog.config.via import VIA
 from pog.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class _Exit(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     spread: bool = False
     tls: _Tls = msgspec.field(default_factory=_Tls)
     connect_timeout: float | None = None
+    via: str | None = None
 
 
 class _Rule(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -172,6 +175,7 @@ def _exit(where: str, given: _Exit, environ: Mapping[str, str]) -> ServerExit:
         login=login,
         iam=given.iam,
         spread=given.spread,
+        via=_parsed(f"{where}.via", VIA, given.via) if given.via is not None else None,
     )
     return dataclasses.replace(exit, connect_timeout=given.connect_timeout or 0.0)
 

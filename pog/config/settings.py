@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 from pog.config import parsers
 from pog.config.auth_items import ITEM, ITEM_FILE, AuthItem, ItemFile, parse_items
 from pog.config.endpoints import ENDPOINTS, Endpoint
-from pog.config.exits import BuiltIn, Login, ServerExit
+from pog.config.exits import BuiltIn, Login, NoVia, ServerExit, Via
 from pog.config.options import Setting, setting
 from pog.config.parsers import Kind, Network
 from pog.config.rules import Rule
+from pog.config.via import OPTIONAL_VIA
 from pog.errors import SettingsError
 from pog.net.address import Address
 
@@ -255,6 +256,14 @@ class ClientSettings(CommonSettings, Guarded):
         False,
         "Tell a program at once that its tunnel is open, and send its first bytes along with the request: one round"
         " trip less. When the tunnel cannot be opened, the program sees a reset and no reason.",
+    )
+    via: Via | NoVia | None = setting(
+        "--via",
+        "SERVER_VIA",
+        OPTIONAL_VIA,
+        None,
+        "Proxy on the way to the server: `http://` (CONNECT) or `socks5://`, with `user:password@` where it asks for"
+        " them; `direct` for none. By default `HTTPS_PROXY` and `NO_PROXY` say it.",
     )
     pog_auth: Login | None = setting("", "CLIENT_POG_AUTH", OPTIONAL_LOGIN, None, "Credentials for the server.")
     auth: tuple[AuthItem, ...] = setting(

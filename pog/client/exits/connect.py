@@ -1,4 +1,4 @@
-"""Opens one HTTP/2 connection to a server: resolve, race the addresses, TLS, SETTINGS."""
+"""Opens one HTTP/2 connection to a server: resolve, race the addresses, pass a proxy on the way, TLS, SETTINGS."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pog.client.exits.tls import client_context
+from pog.config.exits import Via
 from pog.config.parsers import split_authority
 from pog.errors import ExitUnavailable, FailureKind, LimitReached
 from pog.http2.config import SessionConfig
@@ -20,6 +21,7 @@ from pog.net.resolve import is_exhausted
 if TYPE_CHECKING:
     import socket
 
+    from pog.client.exits.via import Handshake
     from pog.config.exits import ServerExit
     from pog.net.resolve import Resolver
 
@@ -32,7 +34,7 @@ _PROBE_TIMEOUT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a server is and how to speak to it. `tls` is None for cleartext HTTP/2."""
+    """Where a server is and how to speak to it. `tls` is None for cleartext HTTP/2, `via` a proxy on the way."""
 
     host: str
     port: int
@@ -41,6 +43,7 @@ class Target:
     server_name: str
     timeout: float
     session: SessionConfig
+    via: Via | None = None
 
     @property
     def scheme(self) -> str:
@@ -63,6 +66,7 @@ class Target:
             server_name=_server_name(authority),
             timeout=exit.connect_timeout,
             session=SessionConfig(keepalive=exit.keepalive, keepalive_timeout=_PROBE_TIMEOUT),
+            via=exit.via if isinstance(exit.via, Via) else None,
         )
 
 
@@ -111,6 +115,11 @@ async def _connect(target: Target, owner: Owner, resolver: Resolver) -> Session:
         target.tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=target.server_name)
     sock = await _dial(target, resolver)
     try:
+        if target.via is not None:
+            # h11 is imported only where it is needed: `pog health` in a container starts every few seconds.
+            from pog.client.exits.via import handshake
+
+            await _pass(sock, target.via, handshake(target.via, target.host, target.port))
         return await _start_session(target, sock, owner)
     except BaseException:
         sock.close()
@@ -118,17 +127,39 @@ async def _connect(target: Target, owner: Owner, resolver: Resolver) -> Session:
 
 
 async def _dial(target: Target, resolver: Resolver) -> socket.socket:
+    """A connection to the server, or to the proxy on the way."""
+    via = target.via
+    host, port = (target.host, target.port) if via is None else (via.address.host, via.address.port)
+    whose = "" if via is None else f"the proxy {via}: "
     try:
-        found = await resolver.resolve(target.host, target.port)
+        found = await resolver.resolve(host, port)
     except LimitReached as error:
-        raise ExitUnavailable(f"{target.host} cannot be looked up: {error}", FailureKind.LIMIT) from None
+        raise ExitUnavailable(f"{whose}{host} cannot be looked up: {error}", FailureKind.LIMIT) from None
     except (OSError, UnicodeError) as error:
-        raise ExitUnavailable(f"{target.host} has no address: {strerror(error)}") from None
+        raise ExitUnavailable(f"{whose}{host} has no address: {strerror(error)}") from None
     try:
         return await connect_socket(found)
     except OSError as error:
         kind = FailureKind.LIMIT if is_exhausted(error) else FailureKind.EXIT_UNAVAILABLE
-        raise ExitUnavailable(strerror(error), kind) from None
+        raise ExitUnavailable(f"{whose}{strerror(error)}", kind) from None
+
+
+async def _pass(sock: socket.socket, via: Via, handshake: Handshake) -> None:
+    """Carries a handshake with the proxy out."""
+    loop = asyncio.get_running_loop()
+    try:
+        data, wanted = next(handshake)
+        while True:
+            await loop.sock_sendall(sock, data)
+            got = b""
+            while len(got) < wanted and (part := await loop.sock_recv(sock, wanted - len(got))):
+                got += part
+            try:
+                data, wanted = handshake.send(got)
+            except StopIteration:
+                return
+    except OSError as error:
+        raise ExitUnavailable(f"the proxy {via}: {strerror(error)}") from None
 
 
 async def _start_session(target: Target, sock: socket.socket, owner: Owner) -> Session:
