@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,7 @@ from pog.config.client import single_exit
 from pog.config.endpoints import ENDPOINTS, Endpoint
 from pog.config.parsers import LOGIN, SERVER
 from pog.config.settings import ClientSettings, load
+from pog.config.via import chosen
 from pog.errors import SettingsError
 from pog.net.address import Address
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 # How a server is reached, whoever asks; and the variables that may say it.
-PROBE_ROWS = [row for row in rows(ClientSettings) if row.key in ("server_host", "insecure", "skip_verify")]
+PROBE_ROWS = [row for row in rows(ClientSettings) if row.key in ("server_host", "insecure", "skip_verify", "via")]
 PROBE_VARIABLES = {"CLIENT_POG_AUTH", *(row.env for row in PROBE_ROWS)}
 
 
@@ -49,7 +51,8 @@ def server_exit(flags: dict[str, object | None], addr: str, auth: str | None) ->
         settings = load(ClientSettings, environ, flags | {"server_addr": addr})
         if not isinstance(settings.server_addr, Address):
             raise SettingsError("--server-addr", f"must be {SERVER.form}, not {addr!r}")
-        return single_exit(settings, settings.server_addr)
+        exit = single_exit(settings, settings.server_addr)
+        return dataclasses.replace(exit, via=chosen(exit.via, exit.server, (), os.environ)[0])
     except SettingsError as error:
         said = {"--server-addr": SERVER.metavar} | ({} if auth is None else {"CLIENT_POG_AUTH": "--auth"})
         raise SettingsError(said.get(error.name, error.name), error.problem) from None
