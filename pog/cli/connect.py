@@ -31,7 +31,9 @@ _OF_THE_PORT = (
     "grpc_builtin_metrics",
     "drain_timeout",
 )
-CONNECT_ROWS = quiet(rows(ClientSettings, *_OF_THE_PORT))
+# Only what ends it is said.
+_LEVEL = "error"
+CONNECT_ROWS = quiet(rows(ClientSettings, *_OF_THE_PORT), _LEVEL)
 
 
 @click.command(
@@ -51,7 +53,7 @@ def connect(destination: str, **flags: object) -> None:
     ended, 1 when there is no tunnel or it breaks off. It speaks to a server itself and needs no running client.
     """
     to = destination_of(destination)
-    settings, _ = load_client(quiet_environ(os.environ), flags | {"listen": ()})
+    settings, _ = load_client(quiet_environ(os.environ, _LEVEL), flags | {"listen": ()})
     remembered(settings)
     import asyncio
 

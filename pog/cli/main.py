@@ -11,6 +11,8 @@ from pog.cli.connect import connect
 from pog.cli.group import Pog
 from pog.cli.options import examples
 from pog.cli.programs import client, server, up
+from pog.cli.run import run
+from pog.cli.shell import completion, env
 
 
 @click.group(
@@ -28,5 +30,5 @@ def main() -> None:
     """Proxy over gRPC: an HTTP proxy on this side, a gRPC server with a good address on the other."""
 
 
-for command in (up, server, client, connect, health, stacks, auth, genauthitem):
+for command in (up, server, client, run, env, connect, health, stacks, auth, genauthitem, completion):
     main.add_command(command)

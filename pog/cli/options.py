@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-_QUIET = "error"
 COMMON = [each for _, row in table(CommonSettings) for each in row.spellings]
 
 
@@ -28,15 +27,15 @@ def rows(cls: type[CommonSettings], *left_out: str) -> list[Setting]:
     return sorted(found, key=COMMON.__contains__)
 
 
-def quiet(settings: list[Setting]) -> list[Setting]:
+def quiet(settings: list[Setting], level: str) -> list[Setting]:
     """The settings of a command whose standard error is shown among what another program says: it says little, unless
-    more is asked for. See `quiet_environ`."""
-    return [replace(row, default=_QUIET) if row.env == "LOG_LEVEL" else row for row in settings]
+    more is asked for. To be read from `quiet_environ`."""
+    return [replace(row, default=level) if row.env == "LOG_LEVEL" else row for row in settings]
 
 
-def quiet_environ(environ: Mapping[str, str]) -> dict[str, str]:
+def quiet_environ(environ: Mapping[str, str], level: str) -> dict[str, str]:
     """The environment of such a command."""
-    return {**environ, "LOG_LEVEL": environ.get("LOG_LEVEL") or _QUIET}
+    return {**environ, "LOG_LEVEL": environ.get("LOG_LEVEL") or level}
 
 
 def takes(settings: list[Setting]) -> Callable[[F], F]:

@@ -10,9 +10,10 @@ import click
 
 from pog.cli.group import announce, remembered, says
 from pog.cli.options import COMMON, examples, only_variables, rows, takes
+from pog.cli.variables import proxy_url
 from pog.config.client import load_client
 from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, load
-from pog.net.address import Address, UnixPath
+from pog.net.address import Address
 
 if TYPE_CHECKING:
     import asyncio
@@ -109,14 +110,6 @@ def up(**flags: object) -> None:
         warn_if_open(theirs, clients)
 
     run_logged(theirs, lambda shutdown: run_both(ours, theirs, shutdown=shutdown, started=started))
-
-
-def proxy_url(endpoint: Endpoint, login: str = "") -> str:
-    """How a program on this machine writes its proxy."""
-    at = endpoint.at
-    if isinstance(at, Address) and at.host in ("", "0.0.0.0", "::"):
-        at = Address("127.0.0.1", at.port)
-    return str(at) if isinstance(at, UnixPath) else f"{'https' if endpoint.tls else 'http'}://{login}{at}"
 
 
 def warn_if_open(settings: ClientSettings, endpoints: list[Endpoint]) -> None:

@@ -79,7 +79,8 @@ async def run(
         await connections.listener.close()
         cut = await connections.drain(settings.drain_timeout)
         if cut:
-            log.warning("%d connections were cut after %g s", cut, settings.drain_timeout)
+            level = logging.WARNING if settings.drain_timeout else logging.INFO  # nobody was to wait for them
+            log.log(level, "%d connections were cut after %g s", cut, settings.drain_timeout)
     finally:
         await connections.listener.close()
         await connections.drain(0)

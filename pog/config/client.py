@@ -43,6 +43,15 @@ def load_client(
     return with_proxies(settings, environ, notes), notes
 
 
+def load_listen(
+    environ: Mapping[str, str], flags: Mapping[str, object | None], default_path: str | None = None
+) -> ClientSettings:
+    """The settings of a client, for those who only want to know where it listens: its exits are left out. Raises
+    SettingsError."""
+    file = _file(environ, flags, default_path, [])
+    return load(ClientSettings, environ, flags, file.settings if file else None)
+
+
 def single_exit(settings: ClientSettings, address: Address) -> ServerExit:
     """What SERVER_ADDR and the variables beside it mean."""
     return ServerExit(

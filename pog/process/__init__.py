@@ -1,6 +1,7 @@
 """What a process needs of its system.
 
 run      runs a program on the event loop until a signal ends it
+child    another program in the place of this one
 stdio    standard streams that may be closed
 output   writes to them without waiting for who reads
 memory   settings of the allocator
