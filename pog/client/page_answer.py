@@ -81,7 +81,8 @@ class PageAnswer(asyncio.Protocol):
         """In the running loop."""
         self._transport.set_protocol(self)
         # From now on a write is over when the kernel has accepted all of it.
-        self._transport.set_write_buffer_limits(high=0)
+        # 1 and not 0: uvloop's TLS pauses at the upper mark itself, so that an empty buffer would count as full.
+        self._transport.set_write_buffer_limits(high=1, low=0)
         self._transport.resume_reading()
         self._task = asyncio.create_task(self._run(), name="page")
 

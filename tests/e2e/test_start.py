@@ -223,7 +223,7 @@ def test_pog_up_prints_a_line_to_paste(origins: Origins) -> None:
         with connect(client.address, target) as tunnel:
             tunnel.send(b"abc")
             assert tunnel.receive(3) == b"abc"
-    lines = [line for line in server.program.stdout if target in line]
+    lines = [line for line in server.program.stdout if line.startswith(f"pog: {target} ")]
     assert len(lines) == 1, "a tunnel is told once"
 
 
