@@ -28,6 +28,7 @@ _OF_THE_PORT = (
     "max_tunnels",
     "metric_namespace",
     "access_log",
+    "log_ends",
     "grpc_builtin_metrics",
     "drain_timeout",
 )

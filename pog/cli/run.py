@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from pog.process.child import Child, HeldSignals
 
 # Where it listens, for whom, and what it prints is the command's affair.
-_DECIDED = ("listen", "tls_cert", "tls_key", "auth", "auth_file", "access_log", "drain_timeout", "pages_hosts")
+_DECIDED = (
+    "listen",
+    "tls_cert",
+    "tls_key",
+    "auth",
+    "auth_file",
+    "access_log",
+    "log_ends",
+    "drain_timeout",
+    "pages_hosts",
+)
 _LEVEL = "warning"
 RUN_ROWS = quiet(
     rows(ClientSettings, *_DECIDED, "mux_server_metrics", "metric_namespace", "grpc_builtin_metrics"), _LEVEL

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Pair
 from tests.helpers import pog
 from tests.helpers.origin import Handler, Origin, Origins
+from tests.helpers.process import NAMES
 from tests.helpers.tls import Authority
 from tests.system.conftest import Tool
 from tests.system.conftest import program as find
@@ -27,10 +28,10 @@ FLAGS = (
     "--disable-sync",
     "--disable-extensions",
     "--disable-crash-reporter",
-    # Chromium takes loopback targets past the proxy unless told otherwise.
-    "--proxy-bypass-list=<-loopback>",
     "--dump-dom",
 )
+# Chromium takes loopback targets past the proxy unless told otherwise.
+LOOPBACK_TOO = "--proxy-bypass-list=<-loopback>"
 
 
 @pytest.fixture
@@ -45,7 +46,11 @@ def home(tmp_path: Path, authority: Authority, run: Tool) -> Iterator[Path]:
 
 
 def browse(run: Tool, home: Path, proxy: str, url: str) -> str:
-    flags = (*FLAGS, f"--user-data-dir={home}/profile", f"--proxy-server={proxy}")
+    return browse_with(run, home, url, f"--proxy-server={proxy}", LOOPBACK_TOO)
+
+
+def browse_with(run: Tool, home: Path, url: str, *proxy: str) -> str:
+    flags = (*FLAGS, f"--user-data-dir={home}/profile", *proxy)
     env = {"HOME": str(home), "XDG_CONFIG_HOME": f"{home}/config", "XDG_CACHE_HOME": f"{home}/cache"}
     return run("chromium", *flags, url, env=env | {"PATH": os.environ["PATH"]}, seconds=50)
 
@@ -106,6 +111,36 @@ def test_parts_of_a_page_in_clear_and_over_tls(
     host = "127.0.0.1" if scheme == "socks4" else "localhost"
     for port in (clear.port, tls.port):
         secure_proxy.program.wait_line(rf"^pog: {host}:{port} anonymous {protocol} ")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_by_the_file_from_the_clients_port(
+    run: Tool, home: Path, origins: Origins, authority: Authority, scheme: str
+) -> None:
+    """The page goes through, by a name that only the server knows; a script of this machine does not."""
+    here = origins.start(site({"/here.js": "document.body.append('here ran,')"}))
+    pages = {"/there.js": "document.body.append('there ran.')"}
+    page = origins.start(site(pages))
+    scripts = (f"http://localhost:{here.port}/here.js", "/there.js")
+    pages["/"] = "<!doctype html><body>" + "".join(f"<script src={script}></script>" for script in scripts)
+    server = pog.server(NAMES)
+    env = {
+        "CLIENT_LISTEN": "127.0.0.1:0,https://127.0.0.1:0",
+        "CLIENT_TLS_CERT": str(authority.cert_file),
+        "CLIENT_TLS_KEY": str(authority.key_file),
+    }
+    with server.program:
+        client = pog.client(server.host_port, env)
+        with client.program:
+            found = client.program.wait_line(r"^pog client on .*https://127\.0\.0\.1:(\d+)")
+            at = client.host_port if scheme == "http" else f"localhost:{found[1]}"
+            pac = f"--proxy-pac-url={scheme}://{at}/proxy.pac"
+            said = browse_with(run, home, f"http://page.good.test:{page.port}/", pac)
+            assert "here ran," in said
+            assert "there ran." in said
+            lines = client.program.stdout
+            assert any(f"page.good.test:{page.port} anonymous" in line for line in lines)
+            assert not any(f":{here.port} " in line for line in lines)
 
 
 def test_a_page_in_clear_with_much_to_load(run: Tool, home: Path, pair: Pair, site: Site) -> None:
