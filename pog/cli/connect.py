@@ -54,7 +54,7 @@ def connect(destination: str, **flags: object) -> None:
     ended, 1 when there is no tunnel or it breaks off. It speaks to a server itself and needs no running client.
     """
     to = destination_of(destination)
-    settings, _ = load_client(quiet_environ(os.environ, _LEVEL), flags | {"listen": ()})
+    settings = load_client(quiet_environ(os.environ, _LEVEL), flags | {"listen": ()}).settings
     remembered(settings)
     import asyncio
 

@@ -12,7 +12,7 @@ from pog.config.settings import CommonSettings, table
 from pog.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pog.config.options import Setting
 
@@ -81,6 +81,16 @@ def only_variables(settings: list[Setting]) -> str:
 def examples(*lines: str) -> str:
     """The last words of a command's help."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def columns(lines: Sequence[Sequence[str]]) -> None:
+    """Prints a table without lines; the last column is as long as it is."""
+    if not lines:
+        return
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        click.echo("  " + "  ".join(cells).rstrip())
 
 
 def duration(text: str) -> float:

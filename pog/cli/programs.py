@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine
 
+    from pog.config.client import Loaded
     from pog.config.endpoints import Endpoint
 
 SERVER_ROWS = rows(ServerSettings)
@@ -66,8 +67,8 @@ def server(**flags: object) -> None:
 @takes(CLIENT_ROWS)
 def client(**flags: object) -> None:
     """Be an HTTP proxy for programs here, and tunnel their connections to a server."""
-    settings, notes = load_client(os.environ, flags)
-    remembered(settings)
+    loaded = load_client(os.environ, flags)
+    settings = remembered(loaded.settings)
     from pog.client.app import run as run_client
     from pog.net.inherited import inherited_sockets
 
@@ -75,11 +76,19 @@ def client(**flags: object) -> None:
 
     def started(endpoints: list[Endpoint]) -> None:
         says("pog client on")(endpoints)
-        for note in notes:
+        for note in loaded.notes:
             announce(f"pog: {note}", logging.WARNING)
         warn_if_open(settings, endpoints)
 
-    run_logged(settings, lambda shutdown: run_client(settings, shutdown=shutdown, started=started, inherited=inherited))
+    def load_again() -> Loaded:
+        return load_client(os.environ, flags)
+
+    run_logged(
+        settings,
+        lambda shutdown: run_client(
+            settings, shutdown=shutdown, started=started, inherited=inherited, load_again=load_again
+        ),
+    )
 
 
 @click.command(short_help="Run both ends here, for a first look.", epilog=only_variables(UP_ROWS) + UP_EXAMPLES)

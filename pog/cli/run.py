@@ -69,7 +69,7 @@ def run(command: tuple[str, ...], **flags: object) -> None:
 
     if not can_run():
         raise SettingsError("run", "needs a system with POSIX signals")
-    settings, _ = load_client(quiet_environ(os.environ, _LEVEL), flags)
+    settings = load_client(quiet_environ(os.environ, _LEVEL), flags).settings
     settings, login = of_the_command(settings)
     remembered(settings)
     from pog.observe.messages import set_up_logging

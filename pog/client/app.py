@@ -13,7 +13,9 @@ from pog.client.connections import Connections
 from pog.client.endpoints import certificate_for, open_endpoints
 from pog.client.exits.grpc import GrpcExit
 from pog.client.exits.kinds import make_exits
+from pog.client.exits.routed import RoutedExit
 from pog.client.pages import Pages
+from pog.client.reload import reload_exits
 from pog.errors import SettingsError
 from pog.observe.accesslog import AccessLog
 from pog.observe.metrics import Metrics
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from pog.config.client import Loaded
     from pog.config.endpoints import Endpoint
     from pog.config.settings import ClientSettings
     from pog.net.certificate import Certificate
@@ -40,9 +43,11 @@ async def run(
     shutdown: asyncio.Event,
     started: Callable[[list[Endpoint]], None],
     inherited: Sequence[Inherited] = (),
+    load_again: Callable[[], Loaded] | None = None,
 ) -> None:
     """Serves until `shutdown` is set, then lets tunnels end for drain_timeout. Raises OSError when it cannot listen.
 
+    `load_again` reads the configuration again; without it exits and rules stay as they are.
     `started` gets the endpoints that it listens on; `inherited` sockets take the place of those of the settings.
     Nothing is left behind: no task, no socket, no thread.
     """
@@ -67,6 +72,8 @@ async def run(
         log.info("using client-server auth %s", settings.pog_auth)
     metrics.start()
     forget = [reload_auth(settings, authenticator)]
+    if load_again is not None and isinstance(exit, RoutedExit):
+        forget.append(reload_exits(settings, exit, load_again, metrics))
     if certificate is not None:
         forget.append(at_sighup(partial(_reload, certificate)))
     try:

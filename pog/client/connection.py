@@ -33,6 +33,7 @@ from pog.front.base import Credentials as PresentedCredentials
 from pog.front.sniff import sniff
 from pog.net.address import peer_text
 from pog.process.timers import Timer, after
+from pog.tunnel.ended import Ended, Reason, Side
 from pog.tunnel.live import TunnelRecord
 from pog.tunnel.relay import Relay, reset
 from pog.tunnel.request import EagerAttempt
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from pog.client.upstream import Upstream
     from pog.front.base import Front, Outcome
     from pog.net.address import Destination
-    from pog.tunnel.ended import Ended
     from pog.tunnel.request import Attempt, Tunnel, User
 
 log = logging.getLogger(__name__)
@@ -308,6 +308,7 @@ class UserConnection(asyncio.Protocol):
                 self._refuse(result)
         elif self._transport.is_closing():
             result.transport.abort()
+            result.on_end(Ended(Reason.CANCELLED, Side.LOCAL, None, 0, 0))
             self._shared.observer.refused(record, USER_LEFT)
         else:
             self._established(record, result)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pog.config import parsers
@@ -26,21 +27,35 @@ if TYPE_CHECKING:
     from pog.config.file import ConfigFile
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`notes` are what the start log should say. `origins` by field, as settings.load gives them. `path` is the file
+    that was read, or ""."""
+
+    settings: ClientSettings
+    notes: tuple[str, ...]
+    origins: Mapping[str, str]
+    path: str = ""
+
+
 def load_client(
     environ: Mapping[str, str], flags: Mapping[str, object | None], default_path: str | None = None
-) -> tuple[ClientSettings, list[str]]:
-    """The settings, and what the start log should say about them. Raises SettingsError."""
+) -> Loaded:
+    """Raises SettingsError."""
     notes: list[str] = []
+    origins: dict[str, str] = {}
     file = _file(environ, flags, default_path, notes)
-    settings = load(ClientSettings, environ, flags, file.settings if file else None)
+    settings = load(ClientSettings, environ, flags, file.settings if file else None, origins)
     if file is None or not (file.exits or file.rules):
-        return with_proxies(_one_exit(settings, file), environ, notes), notes
+        settings = with_proxies(_one_exit(settings, file), environ, notes)
+        return Loaded(settings, tuple(notes), origins, file.path if file else "")
     from pog.config.file import all_exits
 
     notes += [f"{file.path}: {warning}" for warning in file.warnings]
     exits = tuple(_with_limits(exit, settings) for exit in all_exits(file))
     settings = dataclasses.replace(settings, config=file.path, exits=exits, rules=(*file.rules, _last(file, exits)))
-    return with_proxies(settings, environ, notes), notes
+    settings = with_proxies(settings, environ, notes)
+    return Loaded(settings, tuple(notes), origins, file.path)
 
 
 def load_listen(
@@ -61,6 +76,7 @@ def single_exit(settings: ClientSettings, address: Address) -> ServerExit:
         insecure=settings.insecure,
         skip_verify=settings.skip_verify,
         login=settings.pog_auth,
+        login_from="CLIENT_POG_AUTH" if settings.pog_auth else "",
         iam=settings.iam,
         wait=settings.exit_wait,
         connect_timeout=settings.connect_timeout,

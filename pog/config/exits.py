@@ -63,6 +63,7 @@ class ServerExit:
     """One pog server as a way out, and how to reach it. Times are in seconds.
 
     `iam`: where ID tokens for Google's IAM come from: gcloud, metadata, or the path of a service account's key.
+    `login_from` says where the login was given: "file" or the name of a variable.
     `authority` is the :authority to send and the name to verify, "" for those of the address. `wait`: how long a
     request waits while there is no connection; with `fail_fast` it waits for no more than the dial under way.
     `spread`: every address that the name resolves to is a replica, and tunnels go round them.
@@ -76,6 +77,7 @@ class ServerExit:
     insecure: bool = False
     skip_verify: bool = False
     login: Login | None = None
+    login_from: str = ""
     iam: str = ""
     wait: float = 5.0
     connect_timeout: float = 10.0

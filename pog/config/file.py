@@ -173,6 +173,7 @@ def _exit(where: str, given: _Exit, environ: Mapping[str, str]) -> ServerExit:
         insecure=given.insecure,
         skip_verify=given.tls.skip_verify,
         login=login,
+        login_from=(given.auth_env or "file") if login else "",
         iam=given.iam,
         spread=given.spread,
         via=_parsed(f"{where}.via", VIA, given.via) if given.via is not None else None,

@@ -59,16 +59,18 @@ class Setting:
             got = "" if self.kind.secret else f", not {without_login(text)[:80]!r}"
             raise SettingsError(name, f"must be {self.kind.form}{got}") from None
 
-    def given(self, environ: Mapping[str, str], flags: Mapping[str, object | None]) -> Iterator[Callable[[], Any]]:
-        """The values given, highest precedence first, each parsed only when called."""
+    def given(
+        self, environ: Mapping[str, str], flags: Mapping[str, object | None]
+    ) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """The values given, highest precedence first: the flag or variable, and the value, parsed when called."""
         for row in self.spellings:
             flag = flags.get(row.key) if row.flag else None
             if flag is not None:
                 given = isinstance(flag, str) and flag != row.default  # "" unsets where that is the default
-                yield lambda row=row, flag=flag, given=given: row.read(row.flag, flag) if given else flag  # type: ignore[misc]
+                yield row.flag, lambda row=row, flag=flag, given=given: row.read(row.flag, flag) if given else flag  # type: ignore[misc]
         for row in self.spellings:
             if text := environ.get(row.env):
-                yield lambda row=row, text=text: row.read(row.env, text)  # type: ignore[misc]
+                yield row.env, lambda row=row, text=text: row.read(row.env, text)  # type: ignore[misc]
 
 
 def without_login(text: str) -> str:

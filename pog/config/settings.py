@@ -367,20 +367,31 @@ def table(cls: type[CommonSettings]) -> Iterator[tuple[str, Setting]]:
 
 
 def load(
-    cls: type[S], environ: Mapping[str, str], flags: Mapping[str, object | None], file: Mapping[str, str] | None = None
+    cls: type[S],
+    environ: Mapping[str, str],
+    flags: Mapping[str, object | None],
+    file: Mapping[str, str] | None = None,
+    origins: dict[str, str] | None = None,
 ) -> S:
     """Settings from flags, environment and `file`, in that order. Raises SettingsError.
 
     The keys of `flags` are those of Setting.key; text is parsed, other values are used as they are, None is unset. The
-    keys of `file` are the same, its values are texts.
+    keys of `file` are the same, its values are texts. `origins` gets what each field was given by, but for defaults: a
+    flag, a variable (several are joined), or "file".
     """
+    given_by: dict[str, str] = {} if origins is None else origins
     found: dict[str, Any] = {}
     for name, row in table(cls):
         if row.env.endswith("*"):
             found[name] = parse_items(row.env[:-1], environ)
-        elif parse := next(row.given(environ, flags), None):
+            if found[name]:
+                prefix = row.env[:-1]
+                given_by[name] = ", ".join(sorted(each for each in environ if each.startswith(prefix)))
+        elif given := next(row.given(environ, flags), None):
+            given_by[name], parse = given
             found[name] = parse()
         elif file and row.flag and row.key in file:
+            given_by[name] = "file"
             found[name] = row.read(row.key, file[row.key])
         elif row.is_required:
             raise SettingsError(row.env, NOT_SET.format(form=row.kind.form, flag=row.flag))

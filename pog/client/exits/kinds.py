@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from pog.client.exits.direct import DirectExit
 from pog.client.exits.grpc import GrpcExit
+from pog.client.exits.members import Member
 from pog.client.exits.reject import RejectExit
 from pog.client.exits.routed import RoutedExit
 from pog.client.exits.spread import SpreadExit
@@ -29,10 +30,23 @@ BUILT_IN: dict[str, Callable[[ClientSettings], RunningExit]] = {
 
 def make_exits(settings: ClientSettings, metrics: Metrics) -> RunningExit:
     """All exits of a client as one. With one exit and no rules it is that one itself, and costs nothing more."""
-    made = {exit.name: make_exit(exit, settings, metrics) for exit in settings.exits}
-    if len(made) == 1 and not settings.rules:
-        return next(iter(made.values()))
-    return RoutedExit(made, Rules(settings.rules), retry=settings.first_flight)
+    if len(settings.exits) == 1 and not settings.rules:
+        return make_exit(settings.exits[0], settings, metrics)
+    members = {exit.name: Member(exit, make_exit(exit, settings, metrics)) for exit in settings.exits}
+    return RoutedExit(members, Rules(settings.rules), retry=settings.first_flight)
+
+
+def replace_exits(routed: RoutedExit, settings: ClientSettings, metrics: Metrics) -> None:
+    """The exits and rules of these settings take the place of those before; what is declared as before goes on.
+
+    Raises SettingsError, and then nothing has changed.
+    """
+    members = {}
+    for exit in settings.exits:
+        before = routed.members.get(exit.name)
+        unchanged = before is not None and before.settings == exit
+        members[exit.name] = before if before and unchanged else Member(exit, make_exit(exit, settings, metrics))
+    routed.replace(members, Rules(settings.rules))
 
 
 def make_exit(exit: ServerExit | BuiltIn, settings: ClientSettings, metrics: Metrics) -> RunningExit:

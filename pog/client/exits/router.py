@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from pog.config.rules import Rule, Rules
     from pog.tunnel.request import TunnelRequest
@@ -98,6 +98,16 @@ class Router:
         self._sites: dict[tuple[str, str], _Site] = {}
         # By rule: the exit that is preferred now.
         self._preferred: dict[str, str] = {}
+
+    def successor(
+        self, rules: Rules, exits: Iterable[str], kept: Collection[str], down: Callable[[str], str]
+    ) -> Router:
+        """The router of other rules and exits. What is known of those that are `kept` goes over, and so does where
+        sites have live tunnels: requests that began here still report to this one."""
+        new = Router(rules, exits, down)
+        new.health |= {name: self.health[name] for name in kept}
+        new._sites = self._sites
+        return new
 
     def route(self, request: TunnelRequest, now: float) -> Route:
         """The exits for a request, best first; never empty."""
