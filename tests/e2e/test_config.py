@@ -74,7 +74,7 @@ def test_show_gives_each_value_with_its_origin_and_no_secret(tmp_path: Path) -> 
         "max_tunnels 500 file",
         "keepalive 7 KEEPALIVE",
         "exit_wait 9 --exit-wait",
-        "via 0 default",
+        "fast_open 0 default",
         "CLIENT_POG_AUTH a:*** CLIENT_POG_AUTH",
         "west kind server; server 127.0.0.1:1; tls on; auth laptop:*** (file)",
         "east kind server; server east.example:443; tls on; auth me:*** (EAST_AUTH)",
