@@ -16,6 +16,7 @@ from pog.client.exits.kinds import make_exits
 from pog.client.exits.routed import RoutedExit
 from pog.client.pages import Pages
 from pog.client.reload import reload_exits
+from pog.config.original import differences
 from pog.errors import SettingsError
 from pog.observe.accesslog import AccessLog
 from pog.observe.metrics import Metrics
@@ -80,6 +81,8 @@ async def run(
         opened = open_endpoints(settings.listen, inherited)
         endpoints = await connections.listener.listen(opened, certificate.context if certificate else None)
         exit.start()
+        if differs := differences(settings):
+            log.info("unlike the Go original: %s", differs)
         log.info("listening on %s, PID %d, server %s", ", ".join(map(str, endpoints)), os.getpid(), exit.name)
         started(endpoints)
         await shutdown.wait()

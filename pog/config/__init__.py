@@ -8,5 +8,6 @@ client       what a client is started with: settings, and a file's exits and rul
 file         the configuration file, in TOML
 exits        one way out, as a file or a variable says it [pure]
 rules        which exits a request may take [pure]
+original     where defaults differ from those of the Go original
 auth_items   the grammar of auth items, and the files that hold them
 """

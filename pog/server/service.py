@@ -14,6 +14,7 @@ from grpclib.utils import _service_name
 
 from pog.auth.check import Authenticator
 from pog.auth.reload import reload_auth
+from pog.config.original import differences
 from pog.errors import Refused
 from pog.net.dial import Dialler
 from pog.net.egress import EgressPolicy
@@ -166,6 +167,8 @@ class Server:
 
     def start(self) -> None:
         """Starts background work in the running event loop: metrics of the loop, reloading of auth items."""
+        if differs := differences(self.settings):
+            log.info("unlike the Go original: %s", differs)
         self.metrics.start()
         self._stop_reloading = reload_auth(self.settings, self.auth)
 
