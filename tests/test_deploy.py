@@ -159,12 +159,13 @@ def test_compose() -> None:
     compose = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())
     for name in ("server", "client"):
         check_settings(set(compose["services"][name]["environment"]))
-    load(ClientSettings, compose["services"]["client"]["environment"], {})
+    client = load(ClientSettings, compose["services"]["client"]["environment"], {})
     published = [port for service in compose["services"].values() for port in service.get("ports", ())]
     assert published and all(port.startswith("127.0.0.1:") for port in published)
     scraped = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"]
     targets = [target for job in scraped for each in job["static_configs"] for target in each["targets"]]
     assert targets == ["server:8080", "client:18080"]
+    assert "client" in client.pages_hosts, "the client shows /metrics under the name by which it is scraped"
     assert {job["job_name"] for job in scraped} == {"pog-server", "pog-client"}
 
 

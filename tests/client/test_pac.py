@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from pog.client.own_host import OwnHost
+from pog.client.own_host import OwnHost, own_host
 from pog.client.pac import pac
+from pog.errors import Refused
+from pog.front.base import PageRequest
 
 NODE = shutil.which("node")
 
@@ -21,6 +26,29 @@ def test_the_proxy_is_the_address_by_which_it_was_found() -> None:
     assert '"PROXY client:80"' in pac(OwnHost("client", None))
     assert '"HTTPS client:443"' in pac(OwnHost("client", None), tls=True)
     assert '"HTTPS 127.0.0.1:18443"' in pac(OwnHost("127.0.0.1", 18443), tls=True)
+
+
+HOSTS = st.text(st.characters(max_codepoint=255)) | st.from_regex(
+    r"(127\.0\.0\.1|\[(::1|fe80::1%[^]]*)\]|localhost|client)[\x00-\xff]{0,20}", fullmatch=True
+)
+
+
+@given(HOSTS)
+@example('[fe80::1%";alert(1);"]:1')
+@example("[fe80::1%eth0]:1")
+@example('client";alert(1);":1')
+def test_nothing_of_a_request_gets_into_the_program_but_an_address(host: str) -> None:
+    """Whatever stands in Host: it is refused, or what stands between the quotes is an address."""
+    try:
+        here = own_host(PageRequest("GET", "/proxy.pac", (("host", host),), "1.1"), ("client",))
+    except Refused:
+        return
+    assert here is not None
+    usual = pac(OwnHost("localhost", 1))
+    before, _, after = usual.partition("PROXY localhost:1")
+    said = pac(here)
+    assert said.startswith(before) and said.endswith(after)
+    assert re.fullmatch(r"PROXY [a-z0-9.]+:\d+|PROXY \[[0-9a-f:.]+\]:\d+", said[len(before) : -len(after)])
 
 
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
