@@ -220,12 +220,15 @@ WORDINGS = {
 class Failure:
     """Why there is no tunnel: what an exit gives in its place, and what a front tells in its own protocol.
 
-    `text` is for people, in one line. `status` is a status of HTTP that says more than the kind's own, or 0.
+    `text` is for people, in one line. `status` is a status of HTTP that says more than the kind's own, or 0. `exit` is
+    the last one that was tried, `rule` what chose it; both are empty where there is no choice.
     """
 
     kind: FailureKind
     text: str
     status: int = 0
+    exit: str = ""
+    rule: str = ""
 
     @property
     def wording(self) -> Wording:

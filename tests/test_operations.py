@@ -44,7 +44,7 @@ def test_the_ends_of_each_metric() -> None:
     for name, end in found.items():
         if name.startswith(("grpc_io_server", "dial")):
             assert end == "server", name
-        elif name.startswith(("grpc_io_client", "server_", "waiting")):
+        elif name.startswith(("grpc_io_client", "server_", "waiting", "exit_")):
             assert end == "client", name
         else:
             assert end == "both", name

@@ -319,7 +319,7 @@ class UserConnection(asyncio.Protocol):
         self._relay = joined(self._shared, record, tunnel, self._transport, self._ended)
         self._state = State.RELAYED
         if not self._fast:
-            self._transport.write(self._front.granted())
+            self._transport.write(self._front.granted(tunnel))
         early, self._early = self._early, []
         sent = self._early_bytes if self._eager is not None else 0
         self._relay.start(b"".join(early), sent=sent, ended=self._half_closed)

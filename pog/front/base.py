@@ -28,6 +28,7 @@ from pog.net.address import destination_of
 
 if TYPE_CHECKING:
     from pog.net.address import Destination
+    from pog.tunnel.request import Tunnel
 
 
 class NeedMore(enum.Enum):
@@ -181,8 +182,8 @@ class Front(Protocol):
     def authenticated(self, accepted: bool) -> bytes:
         """After Credentials: what the user is sent."""
 
-    def granted(self) -> bytes:
-        """After TunnelWanted: the tunnel is open; what the user is sent."""
+    def granted(self, tunnel: Tunnel | None = None) -> bytes:
+        """After TunnelWanted: the tunnel is open, or will be (None); what the user is sent."""
 
     def refused(self, failure: Failure) -> bytes:
         """There is no tunnel, or the request was bad; what the user is sent."""

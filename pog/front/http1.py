@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pog.errors import Failure
     from pog.front.base import FrontOptions
+    from pog.tunnel.request import Tunnel
 
 # Error texts in header fields are cut to this many characters; the body carries all of it.
 _MAX_FIELD_TEXT = 1000
@@ -75,8 +76,10 @@ class HttpFront:
         """Never asked for: credentials come with the request."""
         return b""
 
-    def granted(self) -> bytes:
-        return ESTABLISHED if self._exchange is None else b""
+    def granted(self, tunnel: Tunnel | None = None) -> bytes:
+        if self._exchange is not None:
+            return b""
+        return established(tunnel) if tunnel is not None and tunnel.rule else ESTABLISHED
 
     def refused(self, failure: Failure) -> bytes:
         return error_answer(failure, head_only=self._method == "HEAD", close=not self.reusable)
@@ -108,12 +111,21 @@ def _ends_here(head: RequestHead) -> bool:
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
+def established(tunnel: Tunnel) -> bytes:
+    """With the exit and why it was chosen, as RFC 9209 sections 2.1.2 and 2.1.5 let a proxy say."""
+    details = _string(field_text(f"{tunnel.rule}: {tunnel.reason}"))
+    status = f"Proxy-Status: pog; next-hop={_string(tunnel.exit)}; details={details}\r\n\r\n"
+    return ESTABLISHED[:-2] + status.encode("ascii")
+
+
 def error_answer(failure: Failure, *, head_only: bool = False, close: bool = True) -> bytes:
     """Says what is wrong in a header field of the original's name, as Proxy-Status (RFC 9209), and in the body."""
     text, line = failure.text, field_text(failure.text)
+    chosen = f"; next-hop={_string(failure.exit)}" if failure.exit else ""
+    details = field_text(f"{failure.rule}: {text}") if failure.rule else line
     headers = [
         ("X-Proxy-Over-GRPC-Error", line),
-        ("Proxy-Status", f'pog; error={failure.wording.proxy_error}; details="{_escaped(line)}"'),
+        ("Proxy-Status", f"pog; error={failure.wording.proxy_error}{chosen}; details={_string(details)}"),
     ]
     if failure.http_status == 407:
         headers.append(("Proxy-Authenticate", basic_challenge("CLIENT_AUTH_* list")))
@@ -149,9 +161,10 @@ def field_text(text: str) -> str:
     return "".join(c if " " <= c <= "~" else "?" for c in line[:_MAX_FIELD_TEXT])
 
 
-def _escaped(line: str) -> str:
-    """The inside of a String of structured fields, RFC 9651 section 3.3.3."""
-    return line.replace("\\", "\\\\").replace('"', '\\"')
+def _string(line: str) -> str:
+    """A String of structured fields, RFC 9651 section 3.3.3."""
+    escaped = line.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _phrase(status: int) -> str:

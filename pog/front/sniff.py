@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pog.front.base import Front, FrontOptions, NeedMore, Outcome
+    from pog.tunnel.request import Tunnel
 
     MakeFront = Callable[[FrontOptions], Front]
 
@@ -104,7 +105,7 @@ class Stranger:
     def authenticated(self, accepted: bool) -> bytes:
         return b""
 
-    def granted(self) -> bytes:
+    def granted(self, tunnel: Tunnel | None = None) -> bytes:
         return b""
 
     def refused(self, failure: Failure) -> bytes:

@@ -17,6 +17,7 @@ from pog.front.base import NEED_MORE, TunnelWanted, destination_or_failure
 
 if TYPE_CHECKING:
     from pog.front.base import FrontOptions, Outcome
+    from pog.tunnel.request import Tunnel
 
 VERSION = 4
 _CONNECT = 1
@@ -59,7 +60,7 @@ class Socks4:
     def authenticated(self, accepted: bool) -> bytes:
         return b"" if accepted else _reply(_REJECTED)
 
-    def granted(self) -> bytes:
+    def granted(self, tunnel: Tunnel | None = None) -> bytes:
         return _reply(_GRANTED)
 
     def refused(self, failure: Failure) -> bytes:

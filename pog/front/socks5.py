@@ -21,6 +21,7 @@ from pog.front.base import NEED_MORE, Credentials, Reply, TunnelWanted, destinat
 
 if TYPE_CHECKING:
     from pog.front.base import FrontOptions, Outcome
+    from pog.tunnel.request import Tunnel
 
 VERSION = 5
 _LOGIN_VERSION = 1
@@ -89,7 +90,7 @@ class Socks5:
             self._stage = _Stage.REQUEST
         return bytes((_LOGIN_VERSION, 0 if accepted else 1))
 
-    def granted(self) -> bytes:
+    def granted(self, tunnel: Tunnel | None = None) -> bytes:
         return bytes((VERSION, 0)) + _BOUND
 
     def refused(self, failure: Failure) -> bytes:

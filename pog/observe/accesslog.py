@@ -71,7 +71,7 @@ class AccessLog:
             fields = self._fields(record)
             self._write(f"pog: {fields}\n")
             if not opened:
-                self._write(f"pog refused: {fields} {plain(record.error_text) or '-'}\n")
+                self._write(f"pog refused: {fields} {plain(record.error_text) or '-'}{_choice(record)}\n")
         elif not opened:
             self._write(jsonlog.line(self._record(record, REFUSED)))
 
@@ -83,7 +83,8 @@ class AccessLog:
             self._write(jsonlog.line(self._record(record, CANCELLED)))
         elif self._ends:
             seconds = time.perf_counter() - record.began
-            self._write(f"pog ended: {self._fields(record)} {_summary(self._tunnel(record, CANCELLED), seconds)}\n")
+            summary = _summary(self._tunnel(record, CANCELLED), seconds)
+            self._write(f"pog ended: {self._fields(record)} {summary}{_choice(record)}\n")
 
     def _fields(self, record: TunnelRecord) -> str:
         """The original's line behind its prefix."""
@@ -132,7 +133,7 @@ class AccessLog:
             "remote": record.remote,
             "front": record.front,
             "exit": record.exit,
-            "rule": record.tunnel.rule if record.tunnel else "",
+            "rule": record.rule,
             "why": record.tunnel.reason[:LONGEST_TEXT] if record.tunnel else "",
             # Behind a front end it is the one who knows; anywhere else the client writes what it likes.
             "forwarded_for": str(forwarded or "")[:LONGEST_FIELD],
@@ -169,6 +170,14 @@ def _summary(tunnel: dict[str, Any], seconds: float) -> str:
         f"{tunnel['reason']}{' by ' if by else ''}{by} after {seconds:.3f} s,"
         f" {tunnel['bytes_up']} bytes up, {tunnel['bytes_down']} down{': ' if error else ''}{error}"
     )
+
+
+def _choice(record: TunnelRecord) -> str:
+    """Which exit, by which rule and why, where there is a choice."""
+    if not record.rule:
+        return ""
+    why = f": {plain(record.tunnel.reason)}" if record.tunnel and record.tunnel.reason else ""
+    return f" [exit {record.exit} by {record.rule}{why}]"
 
 
 def _severity(record: TunnelRecord, reason: str) -> str:

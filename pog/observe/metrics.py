@@ -30,6 +30,7 @@ from pog.errors import DIAL_KINDS
 from pog.observe.collectors import SHARED, Http2Collector, LoopCollector, ProcessStats, TunnelCollector
 from pog.observe.counters import Maker
 from pog.observe.endings import ENDED_BY, ending
+from pog.observe.exits import ExitMetrics
 from pog.observe.rpcs import RpcMetrics
 from pog.process.output import STDERR
 from pog.tunnel.ended import Reason, Side
@@ -134,6 +135,8 @@ class Metrics:
             "Time that connecting to the server took, or failed, with TLS and SETTINGS.",
         )
 
+        self.exits = ExitMetrics(maker)
+
     def start(self) -> None:
         """Begins to watch the running event loop."""
         self._loop.start()
@@ -224,6 +227,8 @@ class Metrics:
     def _flush(self, process_too: bool) -> None:
         self._tunnel_collector.collect()
         self._http2.collect()
+        if self._role == "client":
+            self.exits.collect()
         self._messages_dropped.raise_to(STDERR.dropped - self._dropped_before)
         if process_too:
             self._process.collect()

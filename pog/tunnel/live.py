@@ -45,7 +45,16 @@ class TunnelRecord:
     @property
     def exit(self) -> str:
         """The name of the exit that it goes through, while that is known: it may change until a byte has come down."""
-        return self.tunnel.exit if self.tunnel is not None else ""
+        if self.tunnel is not None:
+            return self.tunnel.exit
+        return self.failure.exit if self.failure is not None else ""
+
+    @property
+    def rule(self) -> str:
+        """What chose the exit; empty where there is no choice."""
+        if self.tunnel is not None:
+            return self.tunnel.rule
+        return self.failure.rule if self.failure is not None else ""
 
     @property
     def destination_text(self) -> str:

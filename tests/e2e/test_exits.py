@@ -204,10 +204,36 @@ def test_when_no_exit_helps_the_user_is_told_of_each(tmp_path: Path, gone: str) 
         with end.program:
             refused = connect(end.address, "example.com:443")
             assert refused.status == 503
+            said = refused.fields["proxy-status"]
+            assert 'error=destination_unavailable; next-hop="closed"; details="no rule: no exit could' in said
+            end.program.wait_line(r"pog refused: .* \[exit closed by no rule\]$")
+            found = end.metrics()
+            assert found['exit_failures_total{exit="closed"}'] == 1
+            assert found['exit_up{exit="gone"}'] == 0
+            assert found['exit_up{exit="closed"}'] == 1
             body = refused.body
             assert "gone: " in body and "refused" in body.lower()
             assert "closed: the server did not open the tunnel: UNAVAILABLE: closed" in body
             refused.close()
+
+
+def test_an_open_tunnel_says_in_header_log_and_metrics_which_exit_it_took_and_why(
+    tmp_path: Path, origins: Origins, shared_server: pog.End, gone: str
+) -> None:
+    origin = origins.start(answer(b"whole"))
+    rules = '[[rules]]\nfront = ["http"]\nexits = ["gone", "good"]\n[[rules]]\nexits = ["reject"]\n'
+    end = client(tmp_path, exits(gone=gone, good=shared_server.host_port) + "\n" + rules)
+    with end.program:
+        tunnel = connect(end.address, origin.host_port)
+        said = tunnel.fields["proxy-status"]
+        assert said.startswith('pog; next-hop="good"; details="rules[0]: in order'), said
+        tunnel.close()
+        end.program.wait_line(r"pog ended: .* \[exit good by rules\[0\]: in order")
+        url = f"http://{origin.host_port}/"
+        with socket.create_connection(end.address) as sock:
+            sock.sendall(f"GET {url} HTTP/1.1\r\nHost: {origin.host_port}\r\nConnection: close\r\n\r\n".encode())
+            assert sock.recv(12) == b"HTTP/1.1 200", "a plain request is http to a rule"
+        assert end.metrics()['exit_tunnels_opened_total{exit="good"}'] == 2
 
 
 @pytest.mark.parametrize(

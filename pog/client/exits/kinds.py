@@ -33,7 +33,7 @@ def make_exits(settings: ClientSettings, metrics: Metrics) -> RunningExit:
     if len(settings.exits) == 1 and not settings.rules:
         return make_exit(settings.exits[0], settings, metrics)
     members = {exit.name: Member(exit, make_exit(exit, settings, metrics)) for exit in settings.exits}
-    return RoutedExit(members, Rules(settings.rules), retry=settings.first_flight)
+    return RoutedExit(members, Rules(settings.rules), metrics.exits, retry=settings.first_flight)
 
 
 def replace_exits(routed: RoutedExit, settings: ClientSettings, metrics: Metrics) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pog.client.exits.members import Member
     from pog.config.rules import Rules
     from pog.errors import Failure
+    from pog.observe.exits import ExitMetrics
     from pog.tunnel.request import Attempt, Tunnel, TunnelRequest
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,12 @@ class RoutedExit:
 
     name = "rules"
 
-    def __init__(self, members: Mapping[str, Member], rules: Rules, *, retry: bool = True) -> None:
+    def __init__(
+        self, members: Mapping[str, Member], rules: Rules, metrics: ExitMetrics, *, retry: bool = True
+    ) -> None:
         self.members = members
+        self._metrics = metrics
+        metrics.watch(lambda: {name: not member.exit.problem for name, member in self.members.items()})
         self._retry = retry
         self.router = Router(rules, members, _down(members))
         self._started = False
@@ -81,7 +86,8 @@ class RoutedExit:
     def open(self, request: TunnelRequest, done: Callable[[Tunnel | Failure], None]) -> Attempt:
         """Begins with the first exit of the route."""
         route = self.router.route(request, time.monotonic())
-        return Search(self.members, self.router, route, request, retry=self._retry).begin(done)
+        search = Search(self.members, self.router, route, request, self._metrics, retry=self._retry)
+        return search.begin(done)
 
 
 def _down(members: Mapping[str, Member]) -> Callable[[str], str]:

@@ -112,7 +112,9 @@ class Router:
     def route(self, request: TunnelRequest, now: float) -> Route:
         """The exits for a request, best first; never empty."""
         destination = request.destination
-        rule = self.rules.match(destination.host, destination.port, request.front, request.user.name)
+        # A rule's "http" is the protocol of the program, for tunnels and for plain requests.
+        front = "http" if request.front == "forward" else request.front
+        rule = self.rules.match(destination.host, destination.port, front, request.user.name)
         site = site_of(destination.host) if rule.pick == "fastest" else ""
         main = self._picked(rule, site) if rule.pick == "fastest" else [Choice(n, "in order") for n in rule.exits]
         fallback = [Choice(name, "fallback") for name in rule.fallback if name not in rule.exits]

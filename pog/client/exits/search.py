@@ -7,6 +7,7 @@ flight may go again (retry.py).
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from functools import partial
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pog.client.exits.members import Member
     from pog.client.exits.router import Choice, Route, Router
+    from pog.observe.exits import ExitMetrics
     from pog.tunnel.ended import Ended
     from pog.tunnel.request import Attempt, Tunnel, TunnelRequest
 
@@ -42,6 +44,7 @@ class Search:
         router: Router,
         route: Route,
         request: TunnelRequest,
+        metrics: ExitMetrics,
         *,
         retry: bool,
     ) -> None:
@@ -49,6 +52,7 @@ class Search:
         self._router = router
         self._route = route
         self._request = request
+        self._metrics = metrics
         self._retry = retry
         self._choices = list(route.choices)
         self._failures: list[tuple[str, Failure]] = []
@@ -59,6 +63,8 @@ class Search:
         self._timer: Timer | None = None
         self._began = 0.0
         self._given_up = ""
+        # The exit of the tunnel that is open.
+        self._through = ""
 
     @property
     def left(self) -> bool:
@@ -73,6 +79,7 @@ class Search:
     def again(self, why: str, done: Callable[[Tunnel | Failure], None]) -> Search:
         """For the first flight: the exit before is given up."""
         self._given_up = why
+        self._metrics.repeated[self._through].inc()
         log.info("%s: %s; the first bytes go again", self._request.destination, why)
         return self.begin(done)
 
@@ -132,6 +139,8 @@ class Search:
     def _failed(self, choice: Choice, failure: Failure) -> None:
         self._failures.append((choice.exit, failure))
         blame = failure.wording.blame
+        if blame is Blame.EXIT:
+            self._metrics.failures[choice.exit].inc()
         if blame in (Blame.EXIT, Blame.US) and not self._members[choice.exit].exit.down:
             self._router.health[choice.exit].failed(time.monotonic(), failure.text)
         if self.left and (blame in (Blame.EXIT, Blame.US) or self._route.rule.retry_refused):
@@ -141,6 +150,8 @@ class Search:
             self._finish(self._summary(failure))
 
     def _opened(self, choice: Choice, member: Member, tunnel: Tunnel) -> Tunnel:
+        self._through = choice.exit
+        self._metrics.opened[choice.exit].inc()
         self._router.opened(self._route, choice.exit, time.monotonic() - self._began)
         tunnel.on_end = partial(self._ended, member, tunnel.on_end)
         tunnel.rule, tunnel.reason = self._route.rule.name, self._reason(choice)
@@ -162,10 +173,11 @@ class Search:
 
     def _summary(self, failure: Failure) -> Failure:
         """What the user is told: of several exits what each said, with the kind of the last."""
+        failure = dataclasses.replace(failure, exit=self._failures[-1][0], rule=self._route.rule.name)
         if len(self._failures) == 1:
             return failure
         said = "; ".join(f"{name}: {each.text[:_LONGEST_REASON]}" for name, each in self._failures)
-        return Failure(failure.kind, f"no exit could open the tunnel: {said}", failure.status)
+        return dataclasses.replace(failure, text=f"no exit could open the tunnel: {said}")
 
     def _finish(self, result: Tunnel | Failure) -> None:
         done, self._done = self._done, None
