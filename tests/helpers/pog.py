@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.helpers import h2c
-from tests.helpers.process import PORTABLE, Program
+from tests.helpers.process import PORTABLE, ROOT, Program
 from tests.helpers.user import Address, get, samples
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ def server(env: dict[str, str] | None = None, *args: str) -> End:
     return _started([*POG, "server", *args], {"SERVER_LISTEN": ANY_PORT} | _SERVER_ENV | (env or {}), _SERVER_LINE)
 
 
-def hypercorn(env: dict[str, str] | None = None, *args: str) -> End:
+def hypercorn(env: dict[str, str] | None = None, *args: str, cwd: Path = ROOT) -> End:
     """`hypercorn pog.server:app` on a free port."""
     command = [HYPERCORN, "pog.server:app", "--bind", ANY_PORT, *args]
-    return _started(command, _SERVER_ENV | (env or {}), _SERVER_LINE)
+    return _started(command, _SERVER_ENV | (env or {}), _SERVER_LINE, cwd)
 
 
 def client(server_addr: str, env: dict[str, str] | None = None, *args: str) -> End:
@@ -103,8 +103,8 @@ def up(env: dict[str, str] | None = None, *args: str) -> tuple[End, End]:
     return End(client_end.program, _address(client_end.program.wait_line(_SERVER_LINE)), is_server=True), client_end
 
 
-def _started(command: list[str], env: dict[str, str], line: str) -> End:
-    program = Program(command, env)
+def _started(command: list[str], env: dict[str, str], line: str, cwd: Path = ROOT) -> End:
+    program = Program(command, env, cwd=cwd)
     try:
         return End(program, _address(program.wait_line(line)), is_server=line == _SERVER_LINE)
     except BaseException:

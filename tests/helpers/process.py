@@ -37,13 +37,19 @@ late_data: list[float] = []
 class Program:
     """One running process; as a context manager it is stopped at the end and must have ended well."""
 
-    def __init__(self, args: Sequence[str], env: Mapping[str, str] | None = None, fds: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        args: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        fds: Iterable[int] = (),
+        cwd: Path = ROOT,
+    ) -> None:
         self.args = list(args)
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         self._process = subprocess.Popen(
             self.args,
             env={"LANG": "C.UTF-8", **inherited, **(env or {})},
-            cwd=ROOT,
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
