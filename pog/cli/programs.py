@@ -12,6 +12,7 @@ from pog.cli.group import announce, remembered, says
 from pog.cli.options import COMMON, examples, only_variables, rows, takes
 from pog.cli.variables import proxy_url
 from pog.config.client import load_client
+from pog.config.endpoints import Endpoint
 from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, load
 from pog.net.address import Address
 
@@ -20,14 +21,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from pog.config.client import Loaded
-    from pog.config.endpoints import Endpoint
 
 SERVER_ROWS = rows(ServerSettings)
 CLIENT_ROWS = rows(ClientSettings)
 # What `up` decides itself is left out.
-UP_SERVER_ROWS = rows(ServerSettings, "listen", "workers", "grpc_and_http_mux", "auth_file", "open_proxy")
+UP_SERVER_ROWS = rows(
+    ServerSettings,
+    *("listen", "workers", "grpc_and_http_mux", "auth_file", "open_proxy", "tls_cert", "tls_key", "tls_self_signed"),
+)
 UP_CLIENT_ROWS = rows(
-    ClientSettings, "config", "server_addr", "server_host", "insecure", "skip_verify", "via", "first_flight"
+    ClientSettings,
+    *(
+        "config",
+        "server_addr",
+        "server_host",
+        "insecure",
+        "skip_verify",
+        "ca_file",
+        "fingerprint",
+        "via",
+        "first_flight",
+    ),
 )
 UP_ROWS = sorted(UP_CLIENT_ROWS + [row for row in UP_SERVER_ROWS if row not in UP_CLIENT_ROWS], key=COMMON.__contains__)
 
@@ -51,14 +65,18 @@ UP_EXAMPLES = examples("pog up", "pog up --listen 127.0.0.1:3128 --egress-allow 
 def server(**flags: object) -> None:
     """Serve tunnels: the end with the good address."""
     settings = remembered(load(ServerSettings, os.environ, flags))
+
+    def started(addresses: list[Address]) -> None:
+        says("pog server on")([Endpoint(each, settings.tls) for each in addresses])
+
     if settings.workers > 1:
         from pog.cli.workers import run as run_workers
 
-        run_workers(settings, says("pog server on"))
+        run_workers(settings, started)
         return
     from pog.server.serve import serve
 
-    run_logged(settings, lambda shutdown: serve(settings, shutdown=shutdown, started=says("pog server on")))
+    run_logged(settings, lambda shutdown: serve(settings, shutdown=shutdown, started=started))
 
 
 @click.command(
@@ -105,9 +123,20 @@ def up(**flags: object) -> None:
         "auth_file": None,
         "access_log": False,
         "open": False,
+        "tls_cert": "",
+        "tls_key": "",
+        "tls_self_signed": False,
     }
     ours = load(ServerSettings, os.environ, flags | decided)
-    fixed = {"config": "", "server_addr": SERVER_LISTEN, "server_host": "", "insecure": True, "skip_verify": False}
+    fixed = {
+        "config": "",
+        "server_addr": SERVER_LISTEN,
+        "server_host": "",
+        "insecure": True,
+        "skip_verify": False,
+        "ca_file": "",
+        "server_fingerprint": (),
+    }
     theirs = remembered(load(ClientSettings, os.environ, flags | fixed))
 
     def started(server: Address, clients: list[Endpoint]) -> None:

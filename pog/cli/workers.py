@@ -72,11 +72,11 @@ def run(settings: ServerSettings, started: Callable[[list[Address]], None]) -> N
             # prometheus_client looks for it when it is imported, which is now: this module is not in pog.server for it.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
             import pog.server.serve  # noqa: F401
-            from pog.server.openness import warn_of_openness
+            from pog.server.tls import certificate_for
 
+            certificate_for(settings)  # what is wrong with it is said before there are workers
             gc.freeze()  # what is there already stays in pages that the workers share
             addresses = [Address(*each.getsockname()[:2]) for each in held]
-            warn_of_openness(settings, addresses)
             Parent(settings, held, lambda: started(addresses)).run()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -254,7 +254,7 @@ class Parent:
                 os.close(pipe)
             _share_values(worker.number)
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
-                runner.run(self._work())
+                runner.run(self._work(warn=worker.number == 0))
             status = 0
         except OSError as error:
             log.error("worker %d: %s", worker.number, error.strerror or error)
@@ -266,7 +266,7 @@ class Parent:
                 sys.stderr.flush()
             os._exit(status)
 
-    async def _work(self) -> None:
+    async def _work(self, *, warn: bool) -> None:
         from pog.server.serve import serve
 
         loop, shutdown = asyncio.get_running_loop(), asyncio.Event()
@@ -284,7 +284,7 @@ class Parent:
             sockets = [beside(held) for held in self._held]
             for held in self._held:
                 held.close()
-        await serve(self._settings, shutdown=shutdown, started=lambda _: self._serves(), sockets=sockets, warn=False)
+        await serve(self._settings, shutdown=shutdown, started=lambda _: self._serves(), sockets=sockets, warn=warn)
 
     def _serves(self) -> None:
         with suppress(BrokenPipeError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import partial
 from typing import TYPE_CHECKING
 
 from pog.auth.check import Authenticator
@@ -17,12 +16,11 @@ from pog.client.exits.routed import RoutedExit
 from pog.client.pages import Pages
 from pog.client.reload import reload_exits
 from pog.config.original import differences
-from pog.errors import SettingsError
+from pog.net.renewal import Renewal
 from pog.observe.accesslog import AccessLog
 from pog.observe.metrics import Metrics
 from pog.observe.tunnels import TunnelObserver
 from pog.process.memory import tune_memory
-from pog.process.sighup import at_sighup
 from pog.tunnel.live import Tunnels
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from pog.config.client import Loaded
     from pog.config.endpoints import Endpoint
     from pog.config.settings import ClientSettings
-    from pog.net.certificate import Certificate
     from pog.net.inherited import Inherited
 
 log = logging.getLogger(__name__)
@@ -76,7 +73,9 @@ async def run(
     if load_again is not None and isinstance(exit, RoutedExit):
         forget.append(reload_exits(settings, exit, load_again, metrics))
     if certificate is not None:
-        forget.append(at_sighup(partial(_reload, certificate)))
+        renewal = Renewal(certificate)
+        renewal.start()
+        forget.append(renewal.stop)
     try:
         opened = open_endpoints(settings.listen, inherited)
         endpoints = await connections.listener.listen(opened, certificate.context if certificate else None)
@@ -99,12 +98,3 @@ async def run(
             each()
         authenticator.close()
         metrics.close()
-
-
-def _reload(certificate: Certificate) -> None:
-    try:
-        certificate.reload()
-    except SettingsError as error:
-        log.error("SIGHUP: the certificate stays as it was: %s", error)
-    else:
-        log.info("SIGHUP: the certificate was read again from %s", certificate.chain)

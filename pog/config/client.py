@@ -75,6 +75,8 @@ def single_exit(settings: ClientSettings, address: Address) -> ServerExit:
         authority=settings.server_host,
         insecure=settings.insecure,
         skip_verify=settings.skip_verify,
+        ca_file=settings.ca_file,
+        fingerprint=settings.fingerprint,
         login=settings.pog_auth,
         login_from="CLIENT_POG_AUTH" if settings.pog_auth else "",
         iam=settings.iam,

@@ -64,6 +64,8 @@ class ServerExit:
 
     `iam`: where ID tokens for Google's IAM come from: gcloud, metadata, or the path of a service account's key.
     `login_from` says where the login was given: "file" or the name of a variable.
+    `ca_file`: authorities in place of the system's. `fingerprint`: pins of keys (net/pins.py), one of which the server
+    has to have; without `ca_file` nothing else of its certificate is verified.
     `authority` is the :authority to send and the name to verify, "" for those of the address. `wait`: how long a
     request waits while there is no connection; with `fail_fast` it waits for no more than the dial under way.
     `spread`: every address that the name resolves to is a replica, and tunnels go round them.
@@ -76,6 +78,8 @@ class ServerExit:
     authority: str = ""
     insecure: bool = False
     skip_verify: bool = False
+    ca_file: str = ""
+    fingerprint: tuple[str, ...] = ()
     login: Login | None = None
     login_from: str = ""
     iam: str = ""

@@ -44,6 +44,8 @@ _LARGEST_FILE = 4 * 1024 * 1024
 class _Tls(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     server_name: str = ""
     skip_verify: bool = False
+    ca_file: str = ""
+    fingerprint: str | list[str] = []
 
 
 class _Exit(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -166,12 +168,15 @@ def _exit(where: str, given: _Exit, environ: Mapping[str, str]) -> ServerExit:
             raise SettingsError(f"{where}.auth_env", f"the variable {given.auth_env} is not set")
         login = _parsed(f"{where}.auth_env: {given.auth_env}", parsers.LOGIN, value)
     authority = given.tls.server_name and _parsed(f"{where}.tls.server_name", parsers.AUTHORITY, given.tls.server_name)
+    pins = [given.tls.fingerprint] if isinstance(given.tls.fingerprint, str) else given.tls.fingerprint
     exit = ServerExit(
         name=given.name,
         server=server,
         authority=authority,
         insecure=given.insecure,
         skip_verify=given.tls.skip_verify,
+        ca_file=given.tls.ca_file and _parsed(f"{where}.tls.ca_file", parsers.FILE, given.tls.ca_file),
+        fingerprint=_parsed(f"{where}.tls.fingerprint", parsers.PINS, ",".join(pins)) if pins else (),
         login=login,
         login_from=(given.auth_env or "file") if login else "",
         iam=given.iam,

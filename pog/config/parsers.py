@@ -24,6 +24,7 @@ from typing import Generic, TypeVar
 
 from pog.config.exits import BuiltIn, Login
 from pog.net.address import Address, join_host_port, parse_host_port
+from pog.net.pins import parse_pin
 
 T_co = TypeVar("T_co", covariant=True)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -214,6 +215,12 @@ LOGIN = Kind("USER:PASSWORD", "user:password, without quotes and control charact
 NETWORKS = Kind("CIDR,...", "networks separated by commas, such as 127.0.0.0/8,::1/128", parse_networks, many=True)
 NAMES = Kind(
     "NAME,...", "host names separated by commas, without ports, such as client,proxy.example", parse_names, many=True
+)
+PINS = Kind(
+    "PIN,...",
+    "the SHA-256 of a public key as sha256//BASE64, such as `pog server` prints at its start",
+    lambda text: tuple(parse_pin(part.strip()) for part in text.split(",")),
+    many=True,
 )
 NAMESPACE = Kind("PREFIX", "a metric name prefix of letters, digits, _ and :", parse_namespace)
 AUTHORITY = Kind(

@@ -159,6 +159,23 @@ class ServerSettings(CommonSettings, Guarded):
         "Without `POG_AUTH_*`, open tunnels for everybody who can reach the server: for one that IAM or a private"
         " network guards.",
     )
+    tls_cert: str = setting(
+        "--tls-cert",
+        "SERVER_TLS_CERT",
+        parsers.FILE,
+        "",
+        "Serve TLS with this certificate: a file in PEM, which is read again on SIGHUP and when it has changed.",
+    )
+    tls_key: str = setting(
+        "--tls-key", "SERVER_TLS_KEY", parsers.FILE, "", "Its private key, when that is in another file."
+    )
+    tls_self_signed: bool = setting(
+        "--tls-self-signed",
+        "SERVER_TLS_SELF_SIGNED",
+        parsers.BOOL,
+        False,
+        "Serve TLS with a certificate of its own, for a first try. Its key stays in a file and clients can pin it.",
+    )
     grpc_and_http_mux: bool = setting(
         "--grpc-and-http-mux", "GRPC_AND_HTTP_MUX", parsers.BOOL, True, "Serve pages beside gRPC; 0 serves gRPC only."
     )
@@ -194,6 +211,11 @@ class ServerSettings(CommonSettings, Guarded):
     workers: int = setting("--workers", "", parsers.WORKERS, 1, "Number of worker processes.")
 
     @property
+    def tls(self) -> bool:
+        """Whether the port speaks TLS."""
+        return bool(self.tls_cert) or self.tls_self_signed
+
+    @property
     def listens_at(self) -> Address:
         """Where to listen: what was asked for, or the original's default, or loopback for a server without users."""
         if self.listen is not None:
@@ -223,6 +245,21 @@ class ClientSettings(CommonSettings, Guarded):
     insecure: bool = setting("--insecure", "INSECURE", parsers.BOOL, False, "Use HTTP/2 without TLS.")
     skip_verify: bool = setting(
         "--skip-verify", "SKIP_VERIFY", parsers.BOOL, False, "Do not verify the server's certificate."
+    )
+    ca_file: str = setting(
+        "--ca-file",
+        "SERVER_CA_FILE",
+        parsers.FILE,
+        "",
+        "Trust the authorities in this file, in PEM, in place of the system's, for the server's certificate.",
+    )
+    fingerprint: tuple[str, ...] = setting(
+        "--server-fingerprint",
+        "SERVER_FINGERPRINT",
+        parsers.PINS,
+        (),
+        "The server's key, as `pog server` prints it: `sha256//...`. Without `SERVER_CA_FILE` nothing else of the"
+        " certificate is verified. Several: one of them.",
     )
     config: str = setting(
         "--config",

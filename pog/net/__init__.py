@@ -10,6 +10,8 @@ listen     the listening sockets that one setting asks for
 unix       listening on a Unix domain socket
 inherited  listening sockets that systemd hands over
 certificate  what a listening socket presents in TLS
+renewal      reads it again when its files change, and warns before it ends
+pins         the fingerprint of its key
 
 Nothing here knows settings, HTTP or gRPC: policies, limits and addresses are arguments.
 """

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pog.config.settings import ServerSettings, load
+from pog.errors import SettingsError
 from pog.observe.messages import set_up_logging
 from pog.process.memory import tune_memory
 from pog.server.asgi import in_origin_form
@@ -94,6 +95,9 @@ class App(EngineApp):
 def _from_environment() -> ServerSettings:
     """For a process that another command started. Logging that it has set up stays as it is."""
     settings = load(ServerSettings, os.environ, {})
+    if settings.tls:
+        problem = "has no effect where another command listens; `hypercorn` takes --certfile and --keyfile"
+        raise SettingsError("SERVER_TLS_CERT" if settings.tls_cert else "SERVER_TLS_SELF_SIGNED", problem)
     if not logging.getLogger().handlers:
         set_up_logging(settings.log_level, settings.log_format)
         logging.getLogger("hypercorn").propagate = False  # the command prints its own

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, cast
 
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.run import worker_serve
-from hypercorn.config import Config, Sockets
+from hypercorn.config import Sockets
 
 from pog.net.address import Address
 from pog.net.listen import BACKLOG, listening_sockets
+from pog.net.renewal import Renewal
 from pog.server.app import App
 from pog.server.openness import warn_of_openness
 from pog.server.service import TRAILERS_TIMEOUT, Server
+from pog.server.tls import TlsConfig, certificate_for, say_how_to_pin
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Callable
 
+    from hypercorn.config import Config
     from hypercorn.typing import ASGIFramework
 
     from pog.config.settings import ServerSettings
@@ -39,18 +43,26 @@ async def serve(
 ) -> None:
     """Serves until `shutdown` is set, then drains; `started` gets the real addresses once it accepts connections.
 
-    `sockets` listen already, and are closed in the end. `warn` says whom a server without auth items lets in. Raises
-    OSError when it cannot listen.
+    `sockets` listen already, and are closed in the end. `warn`: this process says what is dangerous, of several workers
+    one is enough. Raises OSError when it cannot listen, SettingsError for a certificate that cannot be used.
     """
     with ExitStack() as stack:
         listening = [stack.enter_context(each) for each in sockets or listening_sockets(settings.listens_at)]
         addresses = [Address(*each.getsockname()[:2]) for each in listening]
+        certificate = certificate_for(settings)
+        tls = certificate.context if certificate is not None else None
         app = App(settings)
         if warn:
             warn_of_openness(settings, addresses)
+        if certificate is not None:
+            renewal = Renewal(certificate, warns=warn)
+            renewal.start()
+            stack.callback(renewal.stop)
+            if warn:
+                say_how_to_pin(settings, certificate)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_drain(app.server, shutdown), name="drain")
-            tasks.create_task(serve_app(app, listening, shutdown), name="serve")
+            tasks.create_task(serve_app(app, listening, shutdown, tls), name="serve")
             started(addresses)
 
 
@@ -59,17 +71,20 @@ async def _drain(server: Server, shutdown: asyncio.Event) -> None:
     await server.drain()
 
 
-async def serve_app(app: EngineApp, listening: list[socket.socket], shutdown: asyncio.Event) -> None:
+async def serve_app(
+    app: EngineApp, listening: list[socket.socket], shutdown: asyncio.Event, tls: ssl.SSLContext | None = None
+) -> None:
     """Runs an app on Hypercorn, on listening sockets, until `shutdown` is set and what is open has ended."""
-    config = hypercorn_config(app.drain_timeout)
-    sockets = Sockets(secure_sockets=[], insecure_sockets=listening, quic_sockets=[])
+    config = hypercorn_config(app.drain_timeout, tls)
+    secure, insecure = (listening, []) if tls is not None else ([], listening)
+    sockets = Sockets(secure_sockets=secure, insecure_sockets=insecure, quic_sockets=[])
     framework = ASGIWrapper(cast("ASGIFramework", app))
     await worker_serve(framework, config, sockets=sockets, shutdown_trigger=shutdown.wait)
 
 
-def hypercorn_config(drain_timeout: float) -> Config:
+def hypercorn_config(drain_timeout: float, tls: ssl.SSLContext | None = None) -> Config:
     """Hypercorn's limits, set so that none of them ends a tunnel before the drain does."""
-    config = Config()
+    config = TlsConfig(tls)
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn")
     config.backlog = BACKLOG

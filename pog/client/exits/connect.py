@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 from pog.client.exits.tls import client_context
 from pog.config.exits import Via
 from pog.config.parsers import split_authority
-from pog.errors import ExitUnavailable, FailureKind, LimitReached
+from pog.errors import ExitUnavailable, FailureKind, LimitReached, SettingsError
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
 from pog.net.connect import connect_socket, strerror
+from pog.net.pins import pin_of_der
 from pog.net.resolve import is_exhausted
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Target:
     port: int
     authority: str
     tls: ssl.SSLContext | None
+    pins: tuple[str, ...]
     server_name: str
     timeout: float
     session: SessionConfig
@@ -53,8 +55,12 @@ class Target:
     def of(cls, exit: ServerExit) -> Target:
         """SERVER_HOST is the :authority and the name in the certificate, as with grpc-go's WithAuthority.
 
-        Raises SettingsError when the authorities that should be trusted cannot be read.
+        Raises SettingsError when the authorities that should be trusted cannot be read, and for pins without TLS.
         """
+        if exit.insecure and (exit.ca_file or exit.fingerprint):
+            raise SettingsError(f"exit {exit.name}", "is without TLS (INSECURE), so no certificate can be checked")
+        # A pin alone stands for authority, name and dates; with SERVER_CA_FILE it is asked for besides.
+        verify = not exit.skip_verify and (bool(exit.ca_file) or not exit.fingerprint)
         address = exit.server
         authority = exit.authority or str(address)
         return cls(
@@ -62,7 +68,8 @@ class Target:
             port=address.port,
             # RFC 4007 section 6: the zone of an IPv6 address means something on this machine only.
             authority=re.sub(r"%[^\]]*", "", authority),
-            tls=None if exit.insecure else client_context(verify=not exit.skip_verify),
+            tls=None if exit.insecure else client_context(verify=verify, ca_file=exit.ca_file),
+            pins=exit.fingerprint,
             server_name=_server_name(authority),
             timeout=exit.connect_timeout,
             session=SessionConfig(keepalive=exit.keepalive, keepalive_timeout=_PROBE_TIMEOUT),
@@ -182,12 +189,14 @@ async def _start_session(target: Target, sock: socket.socket, owner: Owner) -> S
 
     name = target.server_name if target.tls is not None else None
     try:
-        _, started = await loop.create_connection(session, sock=sock, ssl=target.tls, server_hostname=name)
+        transport, started = await loop.create_connection(session, sock=sock, ssl=target.tls, server_hostname=name)
     except ssl.SSLCertVerificationError as error:
         raise ExitUnavailable(f"the server's certificate is not good for {name}: {error.verify_message}") from None
     except OSError as error:
         raise ExitUnavailable(f"no TLS with the server: {strerror(error)}") from None
     try:
+        if target.pins:
+            _check_pin(target.pins, transport)
         await asyncio.wait((settings_received, started.closed), return_when=asyncio.FIRST_COMPLETED)
     except BaseException:
         started.abort("given up")
@@ -195,3 +204,14 @@ async def _start_session(target: Target, sock: socket.socket, owner: Owner) -> S
     if started.closed.done():
         raise ExitUnavailable(f"the server does not speak HTTP/2 here: {started.closed.result()}")
     return started
+
+
+def _check_pin(pins: tuple[str, ...], transport: asyncio.BaseTransport) -> None:
+    """Before any call, which brings credentials. Raises ExitUnavailable."""
+    certificate: bytes = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    try:
+        presented = pin_of_der(certificate)
+    except ValueError as error:
+        raise ExitUnavailable(f"the server's certificate cannot be read: {error}") from None
+    if presented not in pins:
+        raise ExitUnavailable(f"the server has another key than SERVER_FINGERPRINT says: {presented}")

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pog.client.exits.connect import Target
 from pog.client.exits.tls import client_context
+from pog.config.exits import ServerExit
 from pog.errors import SettingsError
+from pog.net.address import Address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,3 +71,43 @@ def test_the_key_log_is_written_or_named(tmp_path: Path) -> None:
     for path, reason in ((str(tmp_path), "Is a directory"), ("/nonexistent/x", "No such file or directory")):
         with pytest.raises(SettingsError, match=f"^SSLKEYLOGFILE: {path} cannot be written: {reason}$"):
             client_context(verify=True, environ={"SSLKEYLOGFILE": path})
+
+
+def test_a_file_of_authorities_takes_the_place_of_all_others(authority: Authority) -> None:
+    environ = {"SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": "/nonexistent"}
+    context = client_context(verify=True, ca_file=str(authority.ca_file), environ=environ)
+    (trusted,) = context.get_ca_certs()
+    assert "trustme" in str(trusted)
+    with pytest.raises(SettingsError, match="^SERVER_CA_FILE: must be a file of certificates in PEM: /nonexistent: "):
+        client_context(verify=True, ca_file="/nonexistent", environ={})
+
+
+PIN = "sha256//" + 43 * "A" + "="
+
+
+@pytest.mark.parametrize(
+    ("ca", "pins", "skip", "verifies"),
+    [
+        (False, (), False, True),
+        (True, (), False, True),
+        (False, (PIN,), False, False),
+        (True, (PIN,), False, True),
+        (True, (PIN,), True, False),
+    ],
+)
+def test_a_pin_alone_stands_for_everything_else(
+    authority: Authority, ca: bool, pins: tuple[str, ...], skip: bool, verifies: bool
+) -> None:
+    ca_file = str(authority.ca_file) if ca else ""
+    exit = ServerExit(name="a", server=Address("a", 1), ca_file=ca_file, fingerprint=pins, skip_verify=skip)
+    target = Target.of(exit)
+    assert target.tls is not None
+    assert target.tls.check_hostname is verifies
+    assert target.pins == pins
+
+
+@pytest.mark.parametrize(("ca_file", "pins"), [("/x", ()), ("", (PIN,))])
+def test_what_cannot_be_checked_without_tls_is_an_error(ca_file: str, pins: tuple[str, ...]) -> None:
+    exit = ServerExit(name="west", server=Address("a", 1), insecure=True, ca_file=ca_file, fingerprint=pins)
+    with pytest.raises(SettingsError, match="^exit west: is without TLS"):
+        Target.of(exit)
