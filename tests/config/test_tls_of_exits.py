@@ -17,7 +17,7 @@ ONE, OTHER = ("sha256//" + 43 * letter + "=" for letter in "AE")
 
 
 def exit_of(environ: dict[str, str], path: str = "/nonexistent") -> ServerExit:
-    (exit,) = load_client(environ, {}, path)[0].exits
+    (exit,) = load_client(environ, {}, path).settings.exits
     assert isinstance(exit, ServerExit)
     return exit
 
