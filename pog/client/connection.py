@@ -193,11 +193,11 @@ class UserConnection(asyncio.Protocol):
             self._first = None
             wanted = not self._shared.authenticator.is_open
             self._front = make(FrontOptions(credentials_wanted=wanted, via=self._shared.settings.via_header))
-        begun = self._front.begun
+        begun = self._exchanges is None or self._front.begun
         outcome = self._front.receive_data(data)
         if outcome is not NEED_MORE:
             self._handle(outcome)
-        elif self._exchanges is not None and not begun and self._front.begun:
+        elif not begun and self._front.begun:
             # The first request may take so long from the beginning of the connection, others from their own.
             self._wait(self._shared.settings.head_timeout)
 

@@ -80,6 +80,9 @@ def sniff(first: bytes) -> NeedMore | MakeFront:
     """
     if not first:
         return NEED_MORE
+    sure = _SURE[first[0]]
+    if sure is not None:
+        return sure
     for signature, make in _ROWS[first[0]]:
         if all(not allowed or byte in allowed for byte, allowed in zip(first, signature, strict=False)):
             return make if len(first) >= len(signature) else NEED_MORE
@@ -125,4 +128,6 @@ _ALL = (*((signature, _stranger(what, advice)) for signature, what, advice in ST
 _ROWS = [
     [(signature, make) for signature, make in _ALL if not signature[0] or first in signature[0]] for first in range(256)
 ]
+# Where the first byte says it all.
+_SURE = [rows[0][1] if rows and len(rows[0][0]) == 1 else None for rows in _ROWS]
 LONGEST_SIGNATURE = max(len(signature) for signature, _ in _ALL)

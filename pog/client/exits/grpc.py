@@ -96,7 +96,8 @@ class GrpcExit:
 
     def open(self, request: TunnelRequest, done: Callable[[Tunnel | Failure], None]) -> GrpcAttempt:
         """Begins to open a tunnel; `done` is called once with the tunnel, or with what the user is to be told."""
-        attempt = GrpcAttempt(self.name, self._pool, self._with_token(self._headers), request, self._metrics, done)
+        headers = self._headers if self._tokens is None else self._with_token(self._headers)
+        attempt = GrpcAttempt(self.name, self._pool, headers, request, self._metrics, done)
         attempt.begin()
         return attempt
 
