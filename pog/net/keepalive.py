@@ -22,14 +22,19 @@ def keep_alive(sock: socket.socket | TransportSocket) -> None:
 
     Connections inherit it from their listening socket. A socket whose connection has just ended stays as it is.
     """
-    # An event loop's stand-in for the socket makes a real one for each call; four calls share one here.
-    real = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.fileno())
-    try:
-        with suppress(OSError):  # EINVAL on macOS: the connection was reset
-            real.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if sys.platform == "linux":
-                real.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE)
-                real.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _INTERVAL)
-                real.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _COUNT)
-    finally:
+    if isinstance(sock, socket.socket):
+        _set(sock)
+    elif sock.fileno() >= 0:  # not closed already
+        # An event loop's stand-in for the socket makes a real one for each call; four calls share one here.
+        real = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.fileno())
+        _set(real)
         real.detach()
+
+
+def _set(sock: socket.socket) -> None:
+    with suppress(OSError):  # EINVAL on macOS: the connection was reset; EBADF: it is closed
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if sys.platform == "linux":
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _INTERVAL)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _COUNT)
