@@ -4,7 +4,7 @@
     metadata    asks the metadata server: on a machine of Google's
     FILE        signs with the key of a service account, or what else google-auth reads
 
-The last two are google-auth's, an extra: pip install 'pog-proxy[gcp]'. A token is good for an hour. It is fetched in a
+The last two are google-auth's, which the extra `gcp` brings. A token is good for an hour. It is fetched in a
 thread, and again before it ends; while that fails the old one is used as long as it is good.
 
 It goes into X-Serverless-Authorization: with both fields there Cloud Run checks only that one, and Authorization, which
@@ -37,7 +37,7 @@ HEADER = "x-serverless-authorization"
 _REFRESH_BEFORE = 300.0
 _RETRY_AFTER = 10.0
 _GCLOUD_TIMEOUT = 30.0
-_EXTRA = "needs the package google-auth: pip install 'pog-proxy[gcp]'"
+_EXTRA = "needs the package google-auth: pip install 'google-auth[requests]'"
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ class Serving:
         try:
             import grpc.aio
         except ImportError:
-            raise MissingExtra("grpcio_channel()", "grpcio", "grpcio") from None
+            raise MissingExtra("grpcio_channel()", "grpcio") from None
         options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
         if self._certificate is None:
             channel = grpc.aio.insecure_channel(target, options)
@@ -196,5 +196,5 @@ def _grpcio_server(mapping: Mapping, port: int) -> GrpcioServer:
     try:
         from pog.grpctest.grpcio_server import GrpcioServer
     except ImportError:
-        raise MissingExtra("The transport 'grpcio'", "grpcio", "grpcio") from None
+        raise MissingExtra("The transport 'grpcio'", "grpcio") from None
     return GrpcioServer(mapping.__mapping__(), port)

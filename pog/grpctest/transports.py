@@ -38,5 +38,5 @@ class Service(Protocol):
 class MissingExtra(ImportError):
     """A package that only this use of grpctest needs is not installed."""
 
-    def __init__(self, what: str, package: str, install: str = "pog-proxy[test]") -> None:
-        super().__init__(f"{what} needs {package}: pip install '{install}'", name=package)
+    def __init__(self, what: str, package: str) -> None:
+        super().__init__(f"{what} needs {package}: pip install '{package}'", name=package)

@@ -142,7 +142,9 @@ def test_what_could_never_work_is_said_at_the_start(tmp_path: Path, monkeypatch:
     with pytest.raises(SettingsError, match=r"iam: .*nowhere\.json: No such file"):
         source(str(tmp_path / "nowhere.json"), AUDIENCE)
     monkeypatch.setitem(__import__("sys").modules, "google.auth.transport.requests", None)
-    with pytest.raises(SettingsError, match=r"metadata needs the package google-auth: pip install 'pog-proxy\[gcp\]'"):
+    with pytest.raises(
+        SettingsError, match=r"metadata needs the package google-auth: pip install 'google-auth\[requests\]'"
+    ):
         source("metadata", AUDIENCE)
 
 

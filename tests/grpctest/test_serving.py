@@ -276,6 +276,6 @@ async def test_what_is_not_installed_is_said_when_it_is_needed(monkeypatch: pyte
         assert await say(sc.channel) == "hello"
         with pytest.raises(MissingExtra, match=r"needs grpcio: pip install 'grpcio'"):
             sc.grpcio_channel()
-    with pytest.raises(MissingExtra, match=r"needs trustme: pip install 'pog-proxy\[test\]'"):
+    with pytest.raises(MissingExtra, match=r"needs trustme: pip install 'trustme'"):
         async with serve(Echo(), transport="tls"):
             pass

@@ -18,7 +18,6 @@ PROJECT = """\
 [project]
 name = "scratch"
 version = "1"
-dependencies = ["pog-proxy[test]"]
 
 [tool.pytest.ini_options]
 addopts = "--strict-markers --strict-config"
@@ -152,7 +151,7 @@ asyncio.run(main())
 """
     grpcio, tls = json.loads(run(python, "-c", code, cwd=project))
     assert grpcio == "grpcio_channel() needs grpcio: pip install 'grpcio'"
-    assert tls == "The transport 'tls' needs trustme: pip install 'pog-proxy[test]'"
+    assert tls == "The transport 'tls' needs trustme: pip install 'trustme'"
 
 
 @pytest.mark.timeout(SECONDS)
