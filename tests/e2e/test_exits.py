@@ -205,8 +205,9 @@ def test_when_no_exit_helps_the_user_is_told_of_each(tmp_path: Path, gone: str) 
             refused = connect(end.address, "example.com:443")
             assert refused.status == 503
             said = refused.fields["proxy-status"]
-            assert 'error=destination_unavailable; next-hop="closed"; details="no rule: no exit could' in said
-            end.program.wait_line(r"pog refused: .* \[exit closed by no rule\]$")
+            last = re.fullmatch(r'pog; error=destination_unavailable; next-hop="(gone|closed)"; details="(.*)"', said)
+            assert last is not None and last[2].startswith("no rule: no exit could open the tunnel: "), said
+            end.program.wait_line(rf"pog refused: .* \[exit {last[1]} by no rule\]$")
             found = end.metrics()
             assert found['exit_failures_total{exit="closed"}'] == 1
             assert found['exit_up{exit="gone"}'] == 0
