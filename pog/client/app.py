@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from typing import TYPE_CHECKING
 
 from pog.auth.check import Authenticator
 from pog.auth.reload import reload_auth
+from pog.client.api import Api
 from pog.client.connections import Connections
 from pog.client.endpoints import certificate_for, open_endpoints
 from pog.client.exits.grpc import GrpcExit
@@ -21,6 +23,7 @@ from pog.observe.accesslog import AccessLog
 from pog.observe.metrics import Metrics
 from pog.observe.tunnels import TunnelObserver
 from pog.process.memory import tune_memory
+from pog.process.state import keep_token, state_place
 from pog.tunnel.live import Tunnels
 
 if TYPE_CHECKING:
@@ -62,7 +65,8 @@ async def run(
         on_dropped=metrics.log_dropped.inc,
     )
     theirs = exit if settings.mux_server_metrics and isinstance(exit, GrpcExit) else None
-    pages = Pages(metrics, tunnels, theirs, exit, settings.pages_hosts)
+    api = Api(tunnels, exit, _token(settings.state_dir), guarded=bool(settings.auth_items))
+    pages = Pages(metrics, tunnels, theirs, exit, settings.pages_hosts, api)
     authenticator = Authenticator(settings.auth_items, "CLIENT_AUTH_", metrics)
     observer = TunnelObserver("client", tunnels, metrics, access_log)
     connections = Connections(settings, exit, pages, authenticator, observer)
@@ -98,3 +102,13 @@ async def run(
             each()
         authenticator.close()
         metrics.close()
+
+
+def _token(named: str) -> str:
+    """Of the local interface."""
+    place = state_place(named)
+    try:
+        return keep_token(place)
+    except OSError as error:
+        log.info("no state is kept: %s: %s", error.filename or place, error.strerror or error)
+        return secrets.token_urlsafe(32)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pog.errors import Failure, FailureKind
 from pog.front.http1 import answer, answer_head, error_answer
+from pog.net.address import is_local
 from pog.process.timers import Timer, after
 from pog.tunnel.relay import reset
 
@@ -51,8 +52,9 @@ class Page:
 class Pages(Protocol):
     """What the client's own port shows."""
 
-    async def answer(self, request: PageRequest, *, tls: bool = False) -> Page:
-        """The page that is asked for, or one that says why there is none; with `tls` the request came by TLS."""
+    async def answer(self, request: PageRequest, *, tls: bool = False, local: bool = False) -> Page:
+        """The page that is asked for, or one that says why there is none; with `tls` the request came by TLS, `local`
+        is one from this machine."""
 
 
 class _NoProgress(Exception):
@@ -129,7 +131,8 @@ class PageAnswer(asyncio.Protocol):
     async def _run(self) -> None:
         try:
             tls = self._transport.get_extra_info("sslcontext") is not None
-            await self._send(await self._pages.answer(self._request, tls=tls))
+            local = is_local(self._transport.get_extra_info("peername"))
+            await self._send(await self._pages.answer(self._request, tls=tls, local=local))
         except _NoProgress:
             log.info("a page was not read for %g s: its connection is reset", NO_PROGRESS_TIMEOUT)
             reset(self._transport)

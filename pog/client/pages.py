@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 import pog
+from pog.client.api import PREFIX
 from pog.client.own_host import own_host
 from pog.client.pac import CONTENT_TYPE, pac
 from pog.client.page_answer import Page
@@ -20,6 +21,7 @@ from pog.observe.metrics import wants_openmetrics
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from pog.client.api import Api
     from pog.client.own_host import OwnHost
     from pog.front.base import PageRequest
     from pog.observe.metrics import Metrics
@@ -52,25 +54,35 @@ class Way(Protocol):
 
 class Pages:
     """`exit` is what /readyz speaks of, `names` those under which pages are shown (PAGES_HOSTS). `server` is where to
-    fetch the server's metrics, to append them to ours; None: they are not appended."""
+    fetch the server's metrics, to append them to ours; None: they are not appended. `api` is the local interface."""
 
     def __init__(
-        self, metrics: Metrics, tunnels: Tunnels, server: Origin | None, exit: Way, names: Collection[str] = ()
+        self,
+        metrics: Metrics,
+        tunnels: Tunnels,
+        server: Origin | None,
+        exit: Way,
+        names: Collection[str] = (),
+        api: Api | None = None,
     ) -> None:
         self._metrics = metrics
         self._tunnels = tunnels
         self._server = server
         self._exit = exit
         self._names = names
+        self._api = api
 
-    async def answer(self, request: PageRequest, *, tls: bool = False) -> Page:
-        """The page that is asked for, or one that says why there is none; with `tls` the request came by TLS."""
+    async def answer(self, request: PageRequest, *, tls: bool = False, local: bool = False) -> Page:
+        """The page that is asked for, or one that says why there is none; with `tls` the request came by TLS, `local`
+        is one from this machine."""
         try:
             here = own_host(request, self._names)
         except Refused as refused:
             log.warning("a page is not shown, Host is %s: %s", ascii(request.values("host"))[:100], refused)
             return Page(refused.failure.http_status, _TEXT, f"{refused}\n".encode())
         path = request.target.partition("?")[0]
+        if self._api is not None and path.startswith(PREFIX):
+            return self._api.answer(request, local=local)
         if path not in _PAGES:
             return Page(404, _TEXT, f"not found; there is {', '.join(_PAGES)}\n".encode())
         if request.method not in ("GET", "HEAD"):
@@ -90,7 +102,7 @@ class Pages:
             case "/proxy.pac":
                 if here is None:
                     return Page(400, _TEXT, b"the file names this proxy as Host does, and there is none\n")
-                return Page(200, CONTENT_TYPE, pac(here, tls=tls).encode())
+                return Page(200, CONTENT_TYPE, pac(here, tls=tls, rules=self._api.rules if self._api else ()).encode())
             case _:
                 return Page(200, _TEXT, _ABOUT.encode())
 
@@ -161,4 +173,5 @@ The bytes travel through gRPC to the server, which connects to the destination.
 /metrics     for Prometheus
 /healthz     alive (also /health)
 /readyz      an exit is connected
+/api/        for programs on this machine: tunnels, exits, rules, explain?host=HOST
 """

@@ -388,6 +388,14 @@ class ClientSettings(CommonSettings, Guarded):
         True,
         "Send a ClientHello or a GET again through the next exit when the first one breaks without an answer.",
     )
+    state_dir: str = setting(
+        "--state-dir",
+        "POG_STATE_DIR",
+        parsers.PATH,
+        "",
+        "Where the token of the local interface is kept. Default: `pog` among the user's state files.",
+        also=Setting("", "STATE_DIRECTORY", parsers.PATH, "", "The same, as systemd sets it for `StateDirectory=`."),
+    )
     # From the configuration file, or what SERVER_ADDR means (config/client.py).
     exits: tuple[ServerExit | BuiltIn, ...] = ()
     rules: tuple[Rule, ...] = ()

@@ -125,6 +125,11 @@ class UnixPath:
         return True
 
 
+def is_local(peer: tuple[str, int] | tuple[str, int, int, int] | None) -> bool:
+    """Whether a connection's other end is on this machine: a loopback address, or none (a Unix socket)."""
+    return not peer or Address(peer[0].removeprefix("::ffff:"), 0).is_loopback
+
+
 def peer_text(peer: tuple[str, int] | tuple[str, int, int, int] | None) -> str:
     """The address of a connection's other end as logs show it; "-" where there is none (a Unix socket)."""
     return join_host_port(peer[0].removeprefix("::ffff:"), peer[1]) if peer else "-"

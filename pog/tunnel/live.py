@@ -41,6 +41,8 @@ class TunnelRecord:
     opened_after: float | None = None
     asked: str = ""
     began: float = field(default_factory=time.perf_counter)
+    # Once it is open: a number of its own within this program.
+    id: int = 0
 
     @property
     def exit(self) -> str:
@@ -79,6 +81,7 @@ class Tunnels:
     def __init__(self) -> None:
         self.opening = 0
         self._open: set[TunnelRecord] = set()
+        self._last_id = 0
         # Bytes that the relays which have ended had received from either side.
         self.ended_from_local = 0
         self.ended_from_tunnel = 0
@@ -91,6 +94,8 @@ class Tunnels:
 
     def add(self, record: TunnelRecord) -> None:
         """Its tunnel is open; `record.relay` is there."""
+        self._last_id += 1
+        record.id = self._last_id
         self._open.add(record)
 
     def remove(self, record: TunnelRecord) -> None:

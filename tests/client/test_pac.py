@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pog.client.own_host import OwnHost, own_host
 from pog.client.pac import pac
+from pog.config.rules import Rule, parse_hosts, parse_ports
 from pog.errors import Refused
 from pog.front.base import PageRequest
 
@@ -63,3 +64,44 @@ def test_loopback_and_plain_names_are_direct_and_all_else_is_not() -> None:
     )
     ended = subprocess.run([NODE or "", "-e", script], capture_output=True, text=True, check=True, timeout=30)
     assert json.loads(ended.stdout) == ["DIRECT"] * len(direct) + ["PROXY 127.0.0.1:1"] * len(through)
+
+
+RULES = (
+    Rule(name="a", hosts=parse_hosts(["vpn.corp.example"]), exits=("west",)),
+    Rule(name="b", hosts=parse_hosts(["*.corp.example", "10.0.0.0/8", "printer"]), exits=("direct",)),
+    Rule(name="c", hosts=parse_hosts(["*.mixed.example"]), exits=("direct", "west")),
+    Rule(name="d", hosts=parse_hosts(["*.user.example"]), users=frozenset({"ilya"}), exits=("direct",)),
+    Rule(name="e", hosts=parse_hosts(["socks.example"]), fronts=frozenset({"socks5"}), exits=("direct",)),
+    Rule(name="f", ports=parse_ports([8080, "9000-9010"]), exits=("direct",)),
+    Rule(name="g", exits=("west",)),
+)
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not installed")
+def test_what_rules_send_to_direct_is_direct() -> None:
+    proxy = "PROXY 127.0.0.1:1"
+    expected = {
+        "https://wiki.corp.example/": "DIRECT",
+        "https://corp.example/": proxy,
+        "https://vpn.corp.example/": proxy,
+        "https://10.1.2.3/": "DIRECT",
+        "https://11.1.2.3/": proxy,
+        "http://printer/": "DIRECT",
+        "http://other/": "DIRECT",
+        "https://a.mixed.example/": f"DIRECT; {proxy}",
+        "https://a.user.example/": proxy,
+        "https://socks.example/": proxy,
+        "http://example.com:8080/x": "DIRECT",
+        "http://example.com:9011/x": proxy,
+        "http://me:pw@example.com:9003/": "DIRECT",
+        "https://[2001:db8::1]:8080/": proxy,
+        "https://127.0.0.1:8080/": "DIRECT",
+    }
+    urls = json.dumps(list(expected))
+    script = (
+        pac(OwnHost("127.0.0.1", 1), rules=RULES)
+        + f"console.log(JSON.stringify({urls}.map(u => FindProxyForURL(u, new URL(u).hostname))))"
+    )
+    ended = subprocess.run([NODE or "", "-e", script], capture_output=True, text=True, check=True, timeout=30)
+    assert dict(zip(expected, json.loads(ended.stdout), strict=True)) == expected
+    assert "rules" not in pac(OwnHost("127.0.0.1", 1), rules=RULES[:1])

@@ -31,7 +31,7 @@ class Whole:
         self.made = asyncio.Event()
         self.made.set()
 
-    async def answer(self, request: PageRequest, *, tls: bool = False) -> Page:
+    async def answer(self, request: PageRequest, *, tls: bool = False, local: bool = False) -> Page:
         await self.made.wait()
         return Page(200, "text/plain", self._content, (("X-Path", request.target),))
 
@@ -46,7 +46,7 @@ class Pieces:
         self.given = 0
         self.closed = asyncio.Event()
 
-    async def answer(self, request: PageRequest, *, tls: bool = False) -> Page:
+    async def answer(self, request: PageRequest, *, tls: bool = False, local: bool = False) -> Page:
         return Page(200, "text/event-stream", self._content())
 
     async def _content(self) -> AsyncGenerator[bytes, None]:
@@ -65,7 +65,7 @@ class Pieces:
 class Failing:
     """A page that cannot be made."""
 
-    async def answer(self, request: PageRequest, *, tls: bool = False) -> Page:
+    async def answer(self, request: PageRequest, *, tls: bool = False, local: bool = False) -> Page:
         raise ZeroDivisionError
 
 

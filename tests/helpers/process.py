@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -23,6 +24,8 @@ START_SECONDS = 20.0
 # The longest drain that a test configures, and some more.
 STOP_SECONDS = 10.0
 # Nothing of the developer's own settings (proxy variables, POG_AUTH_*, CLIENT_*) reaches a program under test.
+# Where programs under test keep their state; it goes with the tests.
+_STATE = tempfile.TemporaryDirectory(prefix="pog-state-")
 _INHERITED = ("PATH", "HOME", "TMPDIR")
 # POG_TEST_ENGINE=portable has the servers under test speak HTTP/2 by Hypercorn's own engine.
 PORTABLE = os.environ.get("POG_TEST_ENGINE") == "portable"
@@ -48,7 +51,7 @@ class Program:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         self._process = subprocess.Popen(
             self.args,
-            env={"LANG": "C.UTF-8", **inherited, **(env or {})},
+            env={"LANG": "C.UTF-8", "XDG_STATE_HOME": _STATE.name, **inherited, **(env or {})},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

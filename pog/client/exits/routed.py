@@ -11,6 +11,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from pog.client.exits.explain import USE_NAMES, rule_by_name
 from pog.client.exits.router import Router
 from pog.client.exits.search import Search
 
@@ -40,6 +41,8 @@ class RoutedExit:
         self._retry = retry
         self.router = Router(rules, members, _down(members))
         self._started = False
+        # One line about programs that resolve names themselves is enough.
+        self._told = False
         # Those that are gone from the configuration and still have tunnels, and those that are being closed.
         self._leaving: set[Member] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -86,6 +89,9 @@ class RoutedExit:
     def open(self, request: TunnelRequest, done: Callable[[Tunnel | Failure], None]) -> Attempt:
         """Begins with the first exit of the route."""
         route = self.router.route(request, time.monotonic())
+        if not self._told and (missed := rule_by_name(self.router.rules, request)):
+            self._told = True
+            log.warning("%s by %s: %s", request.destination, request.front, USE_NAMES.format(rule=missed))
         search = Search(self.members, self.router, route, request, self._metrics, retry=self._retry)
         return search.begin(done)
 
