@@ -66,15 +66,14 @@ async def test_a_refusal_says_more_than_a_way_that_is_missing(closed: int, hosts
 
 @LOOPS
 async def test_a_lack_of_our_own_says_most(closed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    create = socket.socket
-
-    def few(family: int = -1, *arguments: int) -> socket.socket:
-        if family == socket.AF_INET6:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return create(family, *arguments)
+    class Few(socket.socket):
+        def __init__(self, family: int = -1, *arguments: int) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            super().__init__(family, *arguments)
 
     with monkeypatch.context() as patch, pytest.raises(OSError) as caught:
-        patch.setattr(socket, "socket", few)
+        patch.setattr(socket, "socket", Few)
         await connect_socket(at(closed, "127.0.0.1", "::1"))
     assert caught.value.errno == errno.EMFILE
 
