@@ -7,7 +7,8 @@ Strategy: bcrypt is slow on purpose, about 50 ms, so
    is kept, and the key dies with the process; what was refused is not remembered;
 3. callers that bring the same credentials at the same time share one run;
 4. every refusal costs the same: a user that does not exist is checked against a dummy hash, and a hash of a lower cost
-   than others is followed by dummies up to the highest, so that time tells no more than the text does.
+   than others is followed by dummies up to the highest, so that time tells no more than the text does. What was wrong
+   is known when all of that is done, and goes to the log only (refusals.py).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import bcrypt
 
+from pog.auth.refusals import Fault, Refusals
 from pog.config.auth_items import LONGEST_PASSWORD
 from pog.errors import AuthBusy, AuthError
 from pog.tunnel.request import ANONYMOUS, User
@@ -80,6 +82,7 @@ class Authenticator:
         self._now = now
         self._prefix = prefix
         self._counts = counts
+        self._refusals = Refusals(prefix)
         self._key = os.urandom(32)
         self._pool: ThreadPoolExecutor | None = None
         self.replace(items)
@@ -90,9 +93,14 @@ class Authenticator:
         self._items = {self._digest(item.name.encode()): item for item in reversed(items)}
         self._highest_cost = max((item.cost for item in items), default=0)
         self._remembered: dict[bytes, tuple[User, float]] = {}
-        self._running: dict[bytes, asyncio.Future[User | None]] = {}
+        self._running: dict[bytes, asyncio.Future[User | Fault]] = {}
         if items:
             self._counts.auth_expiry(self._prefix, min(item.expires for item in items))
+
+    @property
+    def items(self) -> list[AuthItem]:
+        """Those that count."""
+        return [*self._items.values()]
 
     @property
     def is_open(self) -> bool:
@@ -110,30 +118,35 @@ class Authenticator:
             return None
         return known[0]
 
-    async def check(self, authorization: str | None) -> User:
-        """The user that the header names. Raises AuthError, and AuthBusy when too many wait to be checked."""
+    async def check(self, authorization: str | None, remote: str) -> User:
+        """The user that the header names. Raises AuthError, and AuthBusy when too many wait to be checked.
+
+        `remote` is who asks, for the log.
+        """
         if user := self.check_nowait(authorization):
             return user
         if not authorization:
             raise AuthError(missing=True)
         login, items = parse_basic(authorization), self._items
-        passed = await asyncio.shield(self._run(authorization, *login)) if login else None
+        found = await asyncio.shield(self._run(authorization, *login)) if login else Fault.MALFORMED
         if self._items is not items:
-            return await self.check(authorization)
-        if passed is None:
+            return await self.check(authorization, remote)
+        if isinstance(found, Fault):
             self._counts.auth_failed()
+            self._refusals.add(found, login[0] if login else None, remote)
             raise AuthError
-        return passed
+        return found
 
     def close(self) -> None:
         """Ends the threads; checks that wait for one are cancelled."""
+        self._refusals.end()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _digest(self, text: bytes) -> bytes:
         return blake2b(text, key=self._key, digest_size=16).digest()
 
-    def _run(self, authorization: str, user: bytes, password: bytes) -> asyncio.Future[User | None]:
+    def _run(self, authorization: str, user: bytes, password: bytes) -> asyncio.Future[User | Fault]:
         """The check of these credentials that is under way, or a new one. Raises AuthBusy."""
         digest = self._digest(authorization.encode("utf-8", "surrogatepass"))
         running = self._running.get(digest)
@@ -147,8 +160,8 @@ class Authenticator:
             running.add_done_callback(lambda done: self._done(digest, item, done))
         return running
 
-    def _passes(self, item: AuthItem | None, password: bytes) -> User | None:
-        """Runs in a thread: the user, or None after as much work as any refusal costs."""
+    def _passes(self, item: AuthItem | None, password: bytes) -> User | Fault:
+        """Runs in a thread: the user, or what is wrong after as much work as any refusal costs."""
         cost, hashed = (item.cost, item.hash.encode()) if item else (self._highest_cost, dummy_hash(self._highest_cost))
         matches = bcrypt.checkpw(password[:LONGEST_PASSWORD], hashed) and len(password) <= LONGEST_PASSWORD
         if item and matches and self._now() <= item.expires.timestamp():
@@ -156,13 +169,15 @@ class Authenticator:
         # Each cost is twice the work of the one below: these dummies add up to the highest.
         for each in range(cost, self._highest_cost):
             bcrypt.checkpw(password[:LONGEST_PASSWORD], dummy_hash(each))
-        return None
+        if item is None:
+            return Fault.UNKNOWN
+        return Fault.EXPIRED if matches else Fault.WRONG
 
-    def _done(self, digest: bytes, item: AuthItem | None, done: asyncio.Future[User | None]) -> None:
+    def _done(self, digest: bytes, item: AuthItem | None, done: asyncio.Future[User | Fault]) -> None:
         if self._running.get(digest) is not done:
             return  # the items are others now
         del self._running[digest]
-        if done.cancelled() or done.exception() or item is None or (user := done.result()) is None:
+        if done.cancelled() or done.exception() or item is None or isinstance(user := done.result(), Fault):
             return
         if len(self._remembered) >= MOST_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("pog")
 
 
-def reload_auth(settings: Guarded, authenticator: Authenticator) -> Callable[[], None]:
+def reload_auth(
+    settings: Guarded, authenticator: Authenticator, done: Callable[[], None] = lambda: None
+) -> Callable[[], None]:
     """Reads the file of auth items again at every SIGHUP, until the returned function is called. Needs a running loop.
+
+    `done` is called when there are new items.
 
     A file that cannot be used changes nothing. A program without a file goes on too, unless a terminal sends the
     signal: its window was closed.
@@ -37,6 +41,7 @@ def reload_auth(settings: Guarded, authenticator: Authenticator) -> Callable[[],
             return
         authenticator.replace(settings.auth + file.items)
         log.info("SIGHUP: %d auth items from %s, %d from variables", len(file.items), file, len(settings.auth))
+        done()
 
     if settings.auth_file is None and sys.stdin is not None and sys.stdin.isatty():
         return lambda: None

@@ -8,6 +8,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from pog.auth.check import Authenticator
+from pog.auth.expiry import ExpiryWatch
 from pog.auth.reload import reload_auth
 from pog.client.api import Api
 from pog.client.connections import Connections
@@ -73,7 +74,9 @@ async def run(
     if settings.pog_auth is not None:
         log.info("using client-server auth %s", settings.pog_auth)
     metrics.start()
-    forget = [reload_auth(settings, authenticator)]
+    expiry = ExpiryWatch(lambda: authenticator.items, "CLIENT_AUTH_")
+    expiry.start()
+    forget = [reload_auth(settings, authenticator, expiry.look), expiry.stop]
     if load_again is not None and isinstance(exit, RoutedExit):
         forget.append(reload_exits(settings, exit, load_again, metrics))
     if certificate is not None:

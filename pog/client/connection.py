@@ -251,7 +251,7 @@ class UserConnection(asyncio.Protocol):
     async def _login(self, authorization: str) -> None:
         """Checks credentials that come before the request."""
         try:
-            self._user = await self._shared.authenticator.check(authorization)
+            self._user = await self._shared.authenticator.check(authorization, self._remote())
         except Exception as error:
             self._task = None
             self._log_refusal(error.failure if isinstance(error, Refused) else internal(error))

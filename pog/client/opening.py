@@ -84,7 +84,7 @@ class Opening:
 
     async def _authenticate(self, authorization: str | None) -> None:
         try:
-            user = await self._shared.authenticator.check(authorization)
+            user = await self._shared.authenticator.check(authorization, self._record.remote)
         except Exception as error:
             self._task = None
             self._opened(error.failure if isinstance(error, Refused) else internal(error))

@@ -31,8 +31,9 @@ class App(EngineApp):
     _dispatcher: CallDispatcher
     _pages: Starlette | None
 
-    def __init__(self, settings: ServerSettings | None = None) -> None:
+    def __init__(self, settings: ServerSettings | None = None, *, warn: bool = True) -> None:
         self._settings = settings
+        self._warn = warn
         self._server: Server | None = None
 
     @property
@@ -47,7 +48,7 @@ class App(EngineApp):
             if self._settings is None:
                 settings = self._server.settings
                 HERE.on_added = lambda place: warn_of_openness(settings, [place])
-            self._server.start()
+            self._server.start(warn=self._warn)
         return self._server
 
     @property

@@ -51,7 +51,7 @@ async def serve(
         addresses = [Address(*each.getsockname()[:2]) for each in listening]
         certificate = certificate_for(settings)
         tls = certificate.context if certificate is not None else None
-        app = App(settings)
+        app = App(settings, warn=warn)
         if warn:
             warn_of_openness(settings, addresses)
         if certificate is not None:

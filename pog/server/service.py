@@ -13,9 +13,11 @@ from grpclib.reflection.service import ServerReflection
 from grpclib.utils import _service_name
 
 from pog.auth.check import Authenticator
+from pog.auth.expiry import ExpiryWatch
 from pog.auth.reload import reload_auth
 from pog.config.original import differences
 from pog.errors import Refused
+from pog.net.address import peer_text
 from pog.net.dial import Dialler
 from pog.net.egress import EgressPolicy
 from pog.net.resolve import Resolver
@@ -62,7 +64,7 @@ class Server:
         self.auth = Authenticator(settings.auth_items, "POG_AUTH_", self.metrics)
         self.draining = False
         self._drain: asyncio.Task[None] | None = None
-        self._stop_reloading: Callable[[], None] = lambda: None
+        self._stop: list[Callable[[], None]] = []
         dialler = Dialler(EgressPolicy(settings.egress_allow), settings.dial_timeout, Resolver())
         access_log = AccessLog(
             settings.access_log,
@@ -145,7 +147,8 @@ class Server:
         assert stream.metadata is not None
         value = stream.metadata.get("authorization")
         authorization = value if isinstance(value, str) else None
-        return self.auth.check_nowait(authorization) or await self.auth.check(authorization)
+        user = self.auth.check_nowait(authorization)
+        return user or await self.auth.check(authorization, peer_text(stream.peer.addr()))
 
     async def drain(self) -> None:
         """Refuses new tunnels, waits up to drain_timeout for the open ones, ends the rest. May be called repeatedly."""
@@ -165,16 +168,22 @@ class Server:
             log.warning("%d tunnels were still open and are cut", len(self.tunnels))
             self.proxy.stop()
 
-    def start(self) -> None:
-        """Starts background work in the running event loop: metrics of the loop, reloading of auth items."""
-        if differs := differences(self.settings):
+    def start(self, *, warn: bool = True) -> None:
+        """Starts background work in the running event loop: metrics of the loop, reloading of auth items.
+
+        `warn`: this process says what concerns all; of several workers one is enough.
+        """
+        if warn and (differs := differences(self.settings)):
             log.info("unlike the Go original: %s", differs)
         self.metrics.start()
-        self._stop_reloading = reload_auth(self.settings, self.auth)
+        expiry = ExpiryWatch(lambda: self.auth.items, "POG_AUTH_", warns=warn)
+        expiry.start()
+        self._stop = [reload_auth(self.settings, self.auth, expiry.look), expiry.stop]
 
     def close(self) -> None:
         """Stops background work and the threads that check passwords."""
-        self._stop_reloading()
+        for stop in self._stop:
+            stop()
         self.auth.close()
         self.metrics.close()
 

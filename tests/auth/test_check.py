@@ -76,7 +76,7 @@ async def outcome(auth: Authenticator, *headers: str | None) -> list[str]:
     with closing(auth):
         for header in headers:
             try:
-                results.append((await auth.check(header)).name)
+                results.append((await auth.check(header, "peer")).name)
             except AuthError as error:
                 results.append(str(error))
     return results
@@ -111,6 +111,20 @@ async def test_no_stranger_can_tell_unknown_from_wrong_from_expired(metrics: Met
         runs.clear()
     assert texts == {"wrong or expired user and/or password"}
     assert works == {2**6}
+
+
+async def test_the_log_says_what_was_wrong(metrics: Metrics, caplog: pytest.LogCaptureFixture) -> None:
+    auth = Authenticator([item("ilya"), item("old", days=-1)], "POG_AUTH_", metrics, now=Clock())
+    headers = [basic("nobody", "right"), basic("ilya", "wrong"), basic("old", "right"), basic("old", "wrong")]
+    await outcome(auth, *headers, "Basic !", None)
+    assert [message.partition(", from peer")[0] for message in caplog.messages] == [
+        "a login of 'nobody' was refused: unknown user",
+        "a login of 'ilya' was refused: wrong password",
+        "a login of 'old' was refused: expired item",
+        "a login of 'old' was refused: wrong password",
+        "a login was refused: malformed credentials",
+    ]
+    assert "right" not in caplog.text
 
 
 async def test_a_success_is_remembered_and_costs_no_second_run(metrics: Metrics, runs: Runs) -> None:
@@ -162,7 +176,7 @@ async def test_the_same_credentials_at_the_same_time_share_one_run(metrics: Metr
 
     with closing(auth):
         runs.gate.clear()
-        asking = [asyncio.create_task(auth.check(basic("ilya", "right"))) for _ in range(20)]
+        asking = [asyncio.create_task(auth.check(basic("ilya", "right"), "peer")) for _ in range(20)]
         await asyncio.sleep(0)
         asking[0].cancel()
         await asyncio.sleep(0)
@@ -179,13 +193,13 @@ async def test_only_so_many_may_wait(metrics: Metrics, runs: Runs, monkeypatch: 
 
     with closing(auth):
         runs.gate.clear()
-        waiting = [asyncio.create_task(auth.check(basic("ilya", f"wrong {n}"))) for n in range(3)]
+        waiting = [asyncio.create_task(auth.check(basic("ilya", f"wrong {n}"), "peer")) for n in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(AuthBusy):
-            await auth.check(basic("ilya", "right"))
+            await auth.check(basic("ilya", "right"), "peer")
         runs.gate.set()
         assert all(isinstance(each, AuthError) for each in await asyncio.gather(*waiting, return_exceptions=True))
-        assert await auth.check(basic("ilya", "right")) == User("ilya")
+        assert await auth.check(basic("ilya", "right"), "peer") == User("ilya")
 
 
 async def test_the_loop_goes_on_while_bcrypt_runs(metrics: Metrics, runs: Runs) -> None:
@@ -193,7 +207,7 @@ async def test_the_loop_goes_on_while_bcrypt_runs(metrics: Metrics, runs: Runs) 
 
     with closing(auth):
         runs.gate.clear()
-        asking = asyncio.create_task(auth.check(basic("ilya", "right")))
+        asking = asyncio.create_task(auth.check(basic("ilya", "right"), "peer"))
         for _ in range(100):
             await asyncio.sleep(0)
         assert not asking.done()
@@ -280,12 +294,12 @@ async def test_other_items_count_at_once(metrics: Metrics) -> None:
     good = [basic(name, "right") for name in ("ilya", "anna", "nina")]
 
     with closing(auth):
-        await auth.check(good[0])
+        await auth.check(good[0], "peer")
         auth.replace([item("anna"), item("nina", days=9)])
         assert auth.check_nowait(good[0]) is None
         with pytest.raises(AuthError):
-            await auth.check(good[0])
-        assert [await auth.check(each) for each in good[1:]] == [User("anna"), User("nina")]
+            await auth.check(good[0], "peer")
+        assert [await auth.check(each, "peer") for each in good[1:]] == [User("anna"), User("nina")]
     expiry = metrics.registry.get_sample_value("auth_item_earliest_expiry", {"name": "POG_AUTH_"})
     assert expiry == (NOW + timedelta(days=1)).timestamp()
 
@@ -296,7 +310,7 @@ async def test_a_check_under_way_is_made_again_when_the_items_change(metrics: Me
 
     with closing(auth):
         runs.gate.clear()
-        removed, added = (asyncio.create_task(auth.check(basic(name, "right"))) for name in ("ilya", "nina"))
+        removed, added = (asyncio.create_task(auth.check(basic(name, "right"), "peer")) for name in ("ilya", "nina"))
         await asyncio.sleep(0)
         auth.replace([item("nina")])
         runs.gate.set()

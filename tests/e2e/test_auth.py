@@ -1,9 +1,11 @@
 """Who may use the client (407) and who may use the server (UNAUTHENTICATED, 503 at the user)."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +78,44 @@ def test_the_server_refuses_the_client(server: pog.End, login: str | None) -> No
         assert "password" in text or "auth" in text.lower()
         if login:
             assert login.partition(":")[2] not in text.split()
+
+
+@LATE_DATA
+def test_the_logs_say_what_was_wrong(server: pog.End) -> None:
+    """Who asked does not learn it."""
+    for login, fault in (("ilya:hunter2", "wrong password"), ("no one:x", "unknown user"), ("old:old", "expired item")):
+        end = pog.client(server.host_port, {"CLIENT_POG_AUTH": login})
+        with end.program:
+            text = refused(connect(end.address, "127.0.0.1:1"), 503)
+            assert "wrong or expired user and/or password" in text
+        name = login.partition(":")[0]
+        server.program.wait_line(rf"WARNING pog: a login of '{name}' was refused: {fault}, from 127.0.0.1:\d+ ")
+    env = {"CLIENT_AUTH_1": item("user", "secret")}
+    end = pog.client(server.host_port, env)
+    with end.program:
+        refused(connect(end.address, "127.0.0.1:1", {"Proxy-Authorization": basic("user", "wrong")}), 407)
+        end.program.wait_line(r"a login of 'user' was refused: wrong password, from 127.0.0.1:\d+ \(CLIENT_AUTH_\*\)")
+
+
+@pytest.mark.parametrize("args", [(), ("--workers", "2")], ids=["one process", "workers"])
+def test_a_server_in_which_nobody_can_log_in_says_so(args: tuple[str, ...], tmp_path: Path) -> None:
+    """At every log level; and of items that expire soon as well, at the start and when they are read again."""
+    items = tmp_path / "items"
+    items.write_text(item("old", "old", expiry(-1)))
+    end = pog.server({"POG_AUTH_FILE": str(items), "LOG_LEVEL": "error"}, *args)
+    with end.program:
+        line = end.program.wait_line(
+            r"ERROR pog: NOBODY CAN LOG IN: every auth item \(POG_AUTH_\*\) has expired: old on "
+        )
+        assert [each for each in end.program.stderr if "NOBODY" in each] == [line.string]
+        items.write_text(item("older", "old", expiry(-2)))
+        end.program.send_signal(signal.SIGHUP)
+        end.program.wait_line("NOBODY CAN LOG IN: .*: older on ")
+    end = pog.server(
+        {"POG_AUTH_A": item("a", "a", expiry(13 * 24)), "POG_AUTH_B": item("b", "b", expiry(15 * 24))}, *args
+    )
+    with end.program:
+        assert end.program.wait_line("expire soon: (.*) on ")[1] == "a"
 
 
 @LATE_DATA
