@@ -211,8 +211,9 @@ def at_a_terminal(*command: str) -> Iterator[tuple[subprocess.Popen[bytes], int]
     try:
         yield process, ours
     finally:
-        process.kill()
-        process.wait(20)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(20)
         os.close(theirs)
         os.close(ours)
 
