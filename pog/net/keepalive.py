@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,19 +21,18 @@ def keep_alive(sock: socket.socket | TransportSocket) -> None:
 
     Connections inherit it from their listening socket. A socket whose connection has just ended stays as it is.
     """
-    if isinstance(sock, socket.socket):
-        _set(sock)
-    elif sock.fileno() >= 0:  # not closed already
-        # An event loop's stand-in for the socket makes a real one for each call; four calls share one here.
-        real = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.fileno())
-        _set(real)
-        real.detach()
-
-
-def _set(sock: socket.socket) -> None:
-    with suppress(OSError):  # EINVAL on macOS: the connection was reset; EBADF: it is closed
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if (fd := sock.fileno()) < 0:
+        return
+    # By its descriptor, with the type that socket.socket extends: an event loop's stand-in for the socket makes a real
+    # one for each call, and to read its family and type as enums costs more than the options.
+    borrowed = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, fileno=fd)
+    try:
+        borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if sys.platform == "linux":
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _INTERVAL)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _COUNT)
+            borrowed.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE)
+            borrowed.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _INTERVAL)
+            borrowed.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _COUNT)
+    except OSError:
+        pass  # EINVAL on macOS: the connection was reset; EBADF: it is closed
+    finally:
+        borrowed.detach()
