@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +57,7 @@ class Malformed(ValueError):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """`minor` is the second number of the version, HTTP/1.x."""
 
     method: str
@@ -72,8 +70,7 @@ class RequestHead:
         return next((value.decode("latin-1") for lower, _, value in self.fields if lower == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerHead:
+class AnswerHead(NamedTuple):
     """The head of a response, interim ones (1xx) included."""
 
     status: int
