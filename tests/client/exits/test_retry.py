@@ -277,60 +277,56 @@ ACTS = st.sampled_from(
 
 
 @given(st.sampled_from([GET, HELLO, b"x"]), st.lists(ACTS, max_size=12), st.integers(0, 3))
-def test_in_any_order_nothing_is_lost_or_invented(flight: bytes, acts: list[str], others: int) -> None:
+async def test_in_any_order_nothing_is_lost_or_invented(flight: bytes, acts: list[str], others: int) -> None:
     """Each exit gets a beginning of what the user has sent, in order; the user gets one exit's bytes and one end."""
-
-    async def play() -> None:
-        scene = Scene(others)
-        sent, inners, down, full = b"", [scene.first], {id(scene.first): b""}, False
-        ended: set[int] = set()
-        scene.outer.write(flight[:5])
-        sent += flight[:5]
-        rest = flight[5:]
-        for act in acts:
-            inner, over = inners[-1], bool(scene.local.lost) or scene.outer.is_closing()
-            waiting = scene.others.done is not None
-            if act == "write" and not over and not scene.local.paused and rest and not scene.outer._eof:
-                scene.outer.write(rest)
-                sent, rest = sent + rest, b""
-            elif act == "eof" and not over and not scene.outer._eof and scene.outer.can_write_eof():
-                scene.outer.write_eof()
-            elif act == "data" and not over and not waiting and id(inner) not in ended:
-                inner.down.data_received(b"d")
-                down[id(inner)] += b"d"
-            elif act == "end" and not over and not waiting and id(inner) not in ended:
-                ended.add(id(inner))
-                inner.down.eof_received()
-            elif act == "break" and not over and not waiting:
-                ended.add(id(inner))
-                inner.down.connection_lost(broken())
-            elif act == "open" and waiting and not scene.others.cancelled:
-                inners.append(scene.next_exit(f"exit {len(inners)}"))
-                down[id(inners[-1])] = b""
-                full = False
-            elif act == "refuse" and waiting and not scene.others.cancelled:
-                scene.others.answer(Failure(FailureKind.EXIT_BUSY, "no"))
-            elif act == "pause":
-                scene.outer.pause_reading()
-            elif act == "resume":
-                scene.outer.resume_reading()
-            elif act == "full" and not over and not waiting and not full:
-                full = True
-                inner.down.pause_writing()
-            elif act == "drained" and not over and not waiting and full:
-                full = False
-                inner.down.resume_writing()
-            elif act == "abort" and not over:
-                scene.outer.abort()
-        await asyncio.sleep(0)
-        assert len(scene.local.lost) <= 1
-        for inner in inners:
-            assert sent.startswith(bytes(inner.written))
-        if not scene.others.done and not scene.local.lost and not scene.outer.is_closing():
-            assert bytes(inners[-1].written) == sent
-        answers = [each for each in down.values() if each]
-        assert bytes(scene.local.data) == (answers[-1] if answers else b"")
-        assert len(answers) <= 1
-        assert all(each.aborted or each.closed for each in inners[:-1])
-
-    asyncio.run(play())
+    scene = Scene(others)
+    sent, inners, down, full = b"", [scene.first], {id(scene.first): b""}, False
+    ended: set[int] = set()
+    scene.outer.write(flight[:5])
+    sent += flight[:5]
+    rest = flight[5:]
+    for act in acts:
+        inner, over = inners[-1], bool(scene.local.lost) or scene.outer.is_closing()
+        waiting = scene.others.done is not None
+        if act == "write" and not over and not scene.local.paused and rest and not scene.outer._eof:
+            scene.outer.write(rest)
+            sent, rest = sent + rest, b""
+        elif act == "eof" and not over and not scene.outer._eof and scene.outer.can_write_eof():
+            scene.outer.write_eof()
+        elif act == "data" and not over and not waiting and id(inner) not in ended:
+            inner.down.data_received(b"d")
+            down[id(inner)] += b"d"
+        elif act == "end" and not over and not waiting and id(inner) not in ended:
+            ended.add(id(inner))
+            inner.down.eof_received()
+        elif act == "break" and not over and not waiting:
+            ended.add(id(inner))
+            inner.down.connection_lost(broken())
+        elif act == "open" and waiting and not scene.others.cancelled:
+            inners.append(scene.next_exit(f"exit {len(inners)}"))
+            down[id(inners[-1])] = b""
+            full = False
+        elif act == "refuse" and waiting and not scene.others.cancelled:
+            scene.others.answer(Failure(FailureKind.EXIT_BUSY, "no"))
+        elif act == "pause":
+            scene.outer.pause_reading()
+        elif act == "resume":
+            scene.outer.resume_reading()
+        elif act == "full" and not over and not waiting and not full:
+            full = True
+            inner.down.pause_writing()
+        elif act == "drained" and not over and not waiting and full:
+            full = False
+            inner.down.resume_writing()
+        elif act == "abort" and not over:
+            scene.outer.abort()
+    await asyncio.sleep(0)
+    assert len(scene.local.lost) <= 1
+    for inner in inners:
+        assert sent.startswith(bytes(inner.written))
+    if not scene.others.done and not scene.local.lost and not scene.outer.is_closing():
+        assert bytes(inners[-1].written) == sent
+    answers = [each for each in down.values() if each]
+    assert bytes(scene.local.data) == (answers[-1] if answers else b"")
+    assert len(answers) <= 1
+    assert all(each.aborted or each.closed for each in inners[:-1])
