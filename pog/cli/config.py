@@ -69,7 +69,12 @@ def show(**flags: object) -> None:
 
 
 def _list(each: Iterable[dict[str, Any]]) -> None:
-    columns([(found.pop("name"), "; ".join(f"{key} {_text(value)}" for key, value in found.items())) for found in each])
+    columns([(found["name"], in_line(found)) for found in each])
+
+
+def in_line(found: dict[str, Any]) -> str:
+    """What describes an exit or a rule, but for its name."""
+    return "; ".join(f"{key} {_text(value)}" for key, value in found.items() if key != "name")
 
 
 def _text(value: Any) -> str:

@@ -14,7 +14,7 @@ from pog.errors import SettingsError
 from pog.net.address import Destination, parse_destination
 
 # What is about a port of the client, and those who use it.
-_OF_THE_PORT = (
+OF_THE_PORT = (
     "listen",
     "tls_cert",
     "tls_key",
@@ -33,8 +33,8 @@ _OF_THE_PORT = (
     "drain_timeout",
 )
 # Only what ends it is said.
-_LEVEL = "error"
-CONNECT_ROWS = quiet(rows(ClientSettings, *_OF_THE_PORT), _LEVEL)
+LEVEL = "error"
+CONNECT_ROWS = quiet(rows(ClientSettings, *OF_THE_PORT), LEVEL)
 
 
 @click.command(
@@ -54,7 +54,7 @@ def connect(destination: str, **flags: object) -> None:
     ended, 1 when there is no tunnel or it breaks off. It speaks to a server itself and needs no running client.
     """
     to = destination_of(destination)
-    settings = load_client(quiet_environ(os.environ, _LEVEL), flags | {"listen": ()}).settings
+    settings = load_client(quiet_environ(os.environ, LEVEL), flags | {"listen": ()}).settings
     remembered(settings)
     import asyncio
 

@@ -7,6 +7,7 @@ import click
 import pog
 from pog.cli.ask import health, stacks
 from pog.cli.auth import auth, genauthitem
+from pog.cli.check import check
 from pog.cli.config import config
 from pog.cli.connect import connect
 from pog.cli.group import Pog
@@ -31,5 +32,5 @@ def main() -> None:
     """Proxy over gRPC: an HTTP proxy on this side, a gRPC server with a good address on the other."""
 
 
-for command in (up, server, client, run, env, config, connect, health, stacks, auth, genauthitem, completion):
+for command in (up, server, client, run, env, config, check, connect, health, stacks, auth, genauthitem, completion):
     main.add_command(command)

@@ -12,7 +12,7 @@ from pog.config.settings import CommonSettings, table
 from pog.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pog.config.options import Setting
 
@@ -83,14 +83,17 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def columns(lines: Sequence[Sequence[str]]) -> None:
-    """Prints a table without lines; the last column is as long as it is."""
-    if not lines:
-        return
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        click.echo("  " + "  ".join(cells).rstrip())
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table, indented; the last column is as long as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def columns(rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table."""
+    for line in aligned(rows):
+        click.echo(line)
 
 
 def duration(text: str) -> float:

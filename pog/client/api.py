@@ -121,7 +121,7 @@ class Api:
         except (TypeError, ValueError) as error:
             raise ApiError(400, f"host=HOST, and if need be port, front and user: {error}") from None
         if not isinstance(self._exit, RoutedExit):
-            return explain_only(request, self._exit)
+            return explain_only(request, self._exit.name, state_of(self._exit))
         members = self._exit.members
         return explain(request, time.monotonic(), self._exit.router, lambda name: state_of(members[name].exit))
 

@@ -38,9 +38,9 @@ def explain(request: TunnelRequest, now: float, router: Router, state: Callable[
     }
 
 
-def explain_only(request: TunnelRequest, exit: RunningExit) -> dict[str, Any]:
+def explain_only(request: TunnelRequest, exit: str, state: str) -> dict[str, Any]:
     """The same where there is no choice."""
-    only = {"exit": exit.name, "state": state_of(exit), "why": "the only one"}
+    only = {"exit": exit, "state": state, "why": "the only one"}
     return {**_asked(request), "rule": None, "exits": [only]}
 
 
