@@ -326,7 +326,7 @@ class UserConnection(asyncio.Protocol):
 
     def _ended(self, how: Ended) -> None:
         parted(self._shared, self._record, self._tunnel, how)
-        self._relay_ended(how)
+        self._ended_for_user()
 
     def _relay_ended(self, how: Ended) -> None:
         self._ended_for_user()

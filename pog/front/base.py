@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pog.errors import Failure, FailureKind
 from pog.net.address import destination_of
@@ -55,8 +55,7 @@ class Credentials:
     authorization: str
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelWanted:
+class TunnelWanted(NamedTuple):
     """The user wants a tunnel to `destination`.
 
     `authorization`: credentials that came with the request, or before it (Credentials). `early`: what the user sent
@@ -152,8 +151,7 @@ class Exchange(Protocol):
         arrived behind the request is the tunnel's then: user_data(b"") gives it."""
 
 
-@dataclass(frozen=True, slots=True)
-class FrontOptions:
+class FrontOptions(NamedTuple):
     """What a front has to know of the client that it belongs to."""
 
     credentials_wanted: bool = False

@@ -6,7 +6,7 @@ No exit knows HTTP or SOCKS, no front knows gRPC, and nobody parses a text.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,8 +28,7 @@ class User:
 ANONYMOUS = User("anonymous")
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelRequest:
+class TunnelRequest(NamedTuple):
     """One request for a tunnel. `front` is the name of the protocol that it came by, `remote` the address that it came
     from, as logs show it."""
 

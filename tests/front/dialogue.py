@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,7 +43,7 @@ def talk(front: Front, chunks: Iterable[bytes], accepts: Callable[[str], bool] =
                     return Talk(sent, tuple(credentials), outcome)
             outcome = front.receive_data(b"")
     if isinstance(outcome, TunnelWanted):
-        outcome = dataclasses.replace(outcome, early=outcome.early + early)
+        outcome = outcome._replace(early=outcome.early + early)
     return Talk(sent, tuple(credentials), outcome)
 
 
