@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pog.client.exits.router import HYSTERESIS, Health, Route, Router, site_of
+from pog.client.exits.router import HYSTERESIS, Choice, Health, Route, Router, site_of
 from pog.config.rules import Rule, Rules, parse_hosts
 from pog.net.address import parse_destination
 from pog.tunnel.request import ANONYMOUS, TunnelRequest
@@ -32,6 +32,26 @@ def test_first_is_the_order_of_the_rule_and_the_fallback_comes_last() -> None:
     assert order(made) == "abc"
     assert order(made, "www.example.com") == "bac"
     assert [choice.reason for choice in ask(made, "www.example.com").choices] == ["in order", "in order", "fallback"]
+
+
+def test_a_successor_knows_what_was_known_of_the_exits_that_stay_and_where_sites_are() -> None:
+    fast = Rule(name="fast", exits=("a", "b"), pick="fastest")
+    before = router(fast)
+    there = ask(before)
+    before.opened(there, "b", 0.5)
+    before.health["a"].failed(0.0, "late")
+    after = before.successor(Rules((fast, Rule(name="no rule", exits=("a", "b")))), "ab", {"b"}, lambda _: "")
+    assert after.health["b"] is before.health["b"]
+    assert after.health["a"].failures == 0, "another exit of the same name"
+    assert ask(after).choices[0] == Choice("b", "example.com has live tunnels there, 500 ms")
+    before.closed(there, "b")
+    assert ask(after).choices[0].exit == "a"
+
+
+def test_plain_http_is_http_to_a_rule() -> None:
+    made = router(Rule(name="web", fronts=frozenset({"http"}), exits=("b",)))
+    request = TunnelRequest(parse_destination("example.com:80"), ANONYMOUS, "forward", "-")
+    assert made.route(request, 0.0).rule.name == "web"
 
 
 def test_what_is_down_comes_last_and_says_why() -> None:
