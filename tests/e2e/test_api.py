@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -73,15 +74,19 @@ def test_tunnels_exits_rules_and_what_would_be_taken(tmp_path: Path, origins: Or
         exits = {each["exit"]: each for each in ask(end, "/api/exits")[1]}
         assert exits.keys() == {"good", "gone", "direct"}
         assert (exits["good"]["state"], exits["good"]["tunnels_opened"]) == ("up", 1)
-        assert exits["gone"]["state"].startswith("down: gone: ")
+        assert exits["gone"]["state"].startswith("down: ")
         assert [each["name"] for each in ask(end, "/api/rules")[1]] == ["rules[0]", "rules[1]", "no rule"]
         explained = ask(end, "/api/explain?host=example.com")[1]
         assert explained["rule"]["name"] == "rules[1]"
         assert [each["exit"] for each in explained["exits"]] == ["good", "gone"]
-        assert "down: gone: " in explained["exits"][1]["why"]
+        assert "in order; down: " in explained["exits"][1]["why"]
         by_address = ask(end, "/api/explain?host=192.0.2.1&front=socks5")[1]
         assert "rules[0], which names hosts, cannot match: let it use socks5h" in by_address["note"]
         assert "note" not in ask(end, "/api/explain?host=192.0.2.1")[1]
+        assert "note" not in ask(end, "/api/explain?host=www.corp.example&front=socks5")[1]
+        with socket.create_connection(end.address) as by_socks:
+            by_socks.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x01")
+            end.program.wait_line(r"127\.0\.0\.1:1 by socks5: the program resolves names itself, so rules\[0\]")
         assert ask(end, "/api/explain?host=a%20b")[0] == 400
         assert ask(end, "/api/explain")[0] == 400
         assert ask(end, "/api/nothing")[0] == 404

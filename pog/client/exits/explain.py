@@ -60,7 +60,8 @@ def rule_by_name(rules: Rules, request: TunnelRequest) -> str:
 
 def state_of(exit: RunningExit) -> str:
     """In one word, or why not."""
-    return f"down: {exit.problem}" if exit.problem else UP
+    problem = exit.problem.removeprefix(f"{exit.name}: ")
+    return f"down: {problem}" if problem else UP
 
 
 def exit_states(exits: Mapping[str, RunningExit], router: Router | None, now: float) -> list[dict[str, Any]]:

@@ -98,4 +98,4 @@ class RoutedExit:
 
 def _down(members: Mapping[str, Member]) -> Callable[[str], str]:
     """Why no connection to an exit can be had now, or ""."""
-    return lambda name: members[name].exit.problem if members[name].exit.down else ""
+    return lambda name: members[name].exit.problem.removeprefix(f"{name}: ") if members[name].exit.down else ""

@@ -114,7 +114,11 @@ class Search:
             answered = True
             self._tried(choice, result)
 
-        attempt = member.exit.open(self._request, tried)
+        try:
+            attempt = member.exit.open(self._request, tried)
+        except BaseException:
+            self._stop()
+            raise
         if not answered and self._done is not None:
             self._attempt = attempt
 
