@@ -6,8 +6,10 @@
     GET     /api/rules                         in their order
     GET     /api/explain?host=H[&port=P][&front=F][&user=U]    which exits would be tried, and why
 
-It shows who goes where. So only programs on this machine may read it without the token, and only where the client asks
-for no credentials, which would tell its users apart. The token: `Authorization: Bearer TOKEN` (RFC 6750 section 2.1).
+It shows who goes where. So only programs on this machine may read it without the token, and only where the client
+listens nowhere else and asks for no credentials: then all its users are here, and one. (By a tunnel through the exit
+`direct` a user from elsewhere comes from this machine, too.) The token goes in `Authorization: Bearer TOKEN` (RFC 6750
+section 2.1).
 """
 
 from __future__ import annotations
@@ -49,13 +51,14 @@ class ApiError(Exception):
 
 
 class Api:
-    """`token` lets everybody who has it read and act; `guarded`: nobody reads without it."""
+    """`token` lets everybody who has it read and act."""
 
     def __init__(self, tunnels: Tunnels, exit: RunningExit, token: str, *, guarded: bool) -> None:
         self._tunnels = tunnels
         self._exit = exit
         self._token = token
-        self._guarded = guarded
+        # Whether nobody reads without the token.
+        self.guarded = guarded
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -73,7 +76,7 @@ class Api:
     def _answer(self, request: PageRequest, local: bool) -> Any:
         """Raises ApiError."""
         knows = self._knows_token(request)
-        if not (knows or (local and not self._guarded)):
+        if not (knows or (local and not self.guarded)):
             raise _unauthorized("to read this from here")
         path, _, query = request.target.partition("?")
         if path.startswith("/api/tunnels/"):

@@ -85,6 +85,7 @@ async def run(
         forget.append(renewal.stop)
     try:
         opened = open_endpoints(settings.listen, inherited)
+        api.guarded = api.guarded or not all(each.endpoint.at.is_loopback for each in opened)
         endpoints = await connections.listener.listen(opened, certificate.context if certificate else None)
         exit.start()
         if differs := differences(settings):

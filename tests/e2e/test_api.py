@@ -120,6 +120,14 @@ def test_where_users_have_credentials_the_token_is_needed_to_read(tmp_path: Path
             assert refused.status == 502
 
 
+def test_where_others_reach_the_port_the_token_is_needed_to_read(tmp_path: Path, shared_server: pog.End) -> None:
+    """One of them could come from this machine, by a tunnel through `direct`."""
+    end = pog.client(shared_server.host_port, {"CLIENT_LISTEN": ":0", "POG_STATE_DIR": str(tmp_path)})
+    with end.program:
+        assert ask(end, "/api/tunnels")[0] == 401
+        assert ask(end, "/api/tunnels", token=token_of(tmp_path)) == (200, [])
+
+
 def test_where_nothing_can_be_written_one_line_says_so(tmp_path: Path, shared_server: pog.End) -> None:
     (tmp_path / "file").write_text("")
     end = pog.client(shared_server.host_port, {"STATE_DIRECTORY": str(tmp_path / "file")})
