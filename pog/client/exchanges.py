@@ -18,6 +18,7 @@ request is read up to a bound, so that its leaving is noticed.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Protocol
 
 from pog.client.kept import KeptTunnels
@@ -173,6 +174,10 @@ class Exchanges:
     def _opened(self, record: TunnelRecord, result: Tunnel | Failure) -> None:
         self._opening = None
         if isinstance(result, Failure):
+            if self._early:
+                # The rest of the request, and the next ones, which wait with the front.
+                with contextlib.suppress(Refused):
+                    self._exchange.user_data(self._early)
             self._over()
             self._connection.exchange_failed(result)
         else:

@@ -21,6 +21,12 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 REFUSED = Failure(FailureKind.REFUSED, "refused")
 
 
+@pytest.fixture(autouse=True)
+def kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what closes a tunnel is not the time."""
+    monkeypatch.setattr("pog.client.kept.KEPT_FOR", 60.0)
+
+
 def get(path: str = "", *fields: str, host: str = "h", method: str = "GET") -> bytes:
     return "\r\n".join([f"{method} http://{host}/{path} HTTP/1.1", f"Host: {host}", *fields, "", ""]).encode()
 
@@ -33,6 +39,14 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(SECONDS):
         while not condition():  # noqa: ASYNC110  # what is waited for has no event
             await asyncio.sleep(0.001)
+
+
+async def kept_early(here: Front) -> None:
+    """Waits until the client has something of its one user for a tunnel that is not open."""
+    (connection,) = here.connections._connections
+    exchanges = connection._exchanges
+    assert exchanges is not None
+    await until(lambda: bool(exchanges._early))
 
 
 async def exchange(here: Front, user: User, request: bytes, content: bytes = b"ok") -> MemoryTunnel:
@@ -139,6 +153,23 @@ async def test_a_refusal_is_answered_and_the_connection_goes_on() -> None:
         user.leave()
         await here.gone()
         assert here.lines.count("] 502\n") == 2
+
+
+async def test_what_came_while_a_tunnel_was_refused_is_the_next_request() -> None:
+    async with front() as here:
+        user = await here.user()
+        user.send(get("1", "Content-Length: 4", method="POST") + b"ab")
+        asked = await here.exit.asked()
+        user.send(b"cd" + get("2"))
+        await kept_early(here)
+        asked.answer(REFUSED)
+        assert (await user.plain())[0] == 502
+        tunnel = (await here.exit.asked()).open()
+        assert tunnel.written == origin_form("2")
+        tunnel.down.data_received(OK + b"ok")
+        assert (await user.plain())[2] == b"ok"
+        user.leave()
+        await here.gone()
 
 
 async def test_credentials_come_with_each_request() -> None:
@@ -411,7 +442,7 @@ async def test_a_content_that_comes_whole_before_the_tunnel_is_open() -> None:
         asked = await here.exit.asked()
         user.send(b"abcd")
         user.send_eof()
-        await asyncio.sleep(0.05)
+        await kept_early(here)
         tunnel = asked.open()
         await tunnel.until(written=1)
         assert tunnel.written.endswith(b"\r\n\r\nabcd")
@@ -432,7 +463,7 @@ async def test_a_user_who_ends_in_the_middle_of_its_request_has_left(opened: boo
         user.send(b"ab")
         user.send_eof()
         if not opened:
-            await asyncio.sleep(0.05)
+            await kept_early(here)
             tunnel = asked.open()
         await tunnel.until(aborted=True)
         with contextlib.suppress(ConnectionResetError):
@@ -488,6 +519,46 @@ async def test_a_user_who_reads_nothing_stops_the_tunnel() -> None:
         await until(lambda: tunnel.reading)
         user.reset()
         await tunnel.until(aborted=True)
+        await here.gone()
+
+
+async def test_a_user_who_takes_no_more_stops_the_next_answer_too() -> None:
+    async with front() as here:
+        user = await here.user()
+        user.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        user.send(get(host="a") + get(host="b"))
+        first = (await here.exit.asked()).open()
+        size = 20_000_000
+        first.down.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        # The answer is through, though the user has not taken it; so the next request waits.
+        assert first.reading, "a tunnel that waits is read, to see its end"
+        await asyncio.sleep(0.05)
+        assert not here.exit.is_waiting
+        user.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        await user.head()
+        await user.receive(size)
+        second = (await here.exit.asked()).open()
+        second.down.data_received(OK + b"ok")
+        assert (await user.plain())[2] == b"ok"
+        user.leave()
+        await here.gone()
+
+
+async def test_a_user_who_took_no_more_while_its_tunnel_opened() -> None:
+    async with front() as here:
+        user = await here.user()
+        await exchange(here, user, get(host="other"))
+        user.send(get())
+        asked = await here.exit.asked()
+        (connection,) = here.connections._connections
+        connection.pause_writing()
+        tunnel = asked.open()
+        assert not tunnel.reading
+        connection.resume_writing()
+        assert tunnel.reading
+        tunnel.down.data_received(OK + b"ok")
+        await user.plain()
+        user.leave()
         await here.gone()
 
 
