@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,9 @@ def reload_exits(
         watch.read()
         reload.read("SIGHUP")
 
-    forget = at_sighup(hang_up)
+    # A terminal sends the signal when its window is closed: then the client ends. A changed file is noticed anyway.
+    at_terminal = sys.stdin is not None and sys.stdin.isatty()
+    forget = at_sighup(hang_up) if not at_terminal else lambda: None
 
     def end() -> None:
         forget()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
 import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.helpers import pog
 from tests.helpers.origin import echo
-from tests.helpers.process import Program
+from tests.helpers.process import ROOT, STOP_SECONDS, Program
 from tests.helpers.user import connect
 from tests.helpers.watch import eventually
 
@@ -123,3 +126,24 @@ def test_rules_and_exits_are_read_again_and_open_tunnels_go_on(tmp_path: Path, o
 def check_left(server: pog.End) -> None:
     """The connection that asks is the only one."""
     assert server.metrics()["http2_connections"] == 1, "the client's connection has ended"
+
+
+def test_a_client_ends_with_the_window_of_its_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "pog.toml"
+    path.write_text('[[rules]]\nexits = ["direct"]\n')
+    ours, theirs = pty.openpty()
+    command = [*pog.POG, "client", "--config", str(path), "--listen", pog.ANY_PORT]
+    # The leader of a session gets the first terminal that it opens.
+    shell = ["sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(theirs), *command]
+    env = {"PATH": os.environ["PATH"], "XDG_STATE_HOME": str(tmp_path)}
+    process = subprocess.Popen(shell, cwd=ROOT, env=env, start_new_session=True)
+    try:
+        os.close(theirs)
+        said = b""
+        while b"pog client on" not in said:
+            said += os.read(ours, 1024)
+        os.close(ours)
+        assert process.wait(STOP_SECONDS) == -signal.SIGHUP
+    finally:
+        process.kill()
+        process.wait()
