@@ -184,6 +184,7 @@ class Exchanges:
             upstream = Upstream(self._shared, self, record, result)
             self._tunnels.add(upstream)
             self._go(upstream)
+            upstream.deliver()
 
     def _go(self, upstream: Upstream) -> None:
         self._upstream, self._user = upstream, upstream.record.user

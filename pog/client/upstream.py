@@ -55,10 +55,18 @@ class Upstream(asyncio.Transport):
         self.record = record
         # Whether the tunnel takes no more for now.
         self.full = False
+        # What happened within this call: a destination may have spoken or ended before it is asked anything.
+        self._early: list[Callable[[], None]] | None = []
         self._relay = joined(shared, record, tunnel, self, self._ended)
         self._relay.start()
 
     # For its owner
+
+    def deliver(self) -> None:
+        """The owner has sent its request: what has come down already, and from here on everything at once."""
+        while self._early:
+            self._early.pop(0)()
+        self._early = None
 
     def send(self, data: bytes) -> None:
         """Goes up."""
@@ -108,14 +116,20 @@ class Upstream(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not isinstance(data, bytearray), "a relay passes on what its tunnel delivers"
-        self._owner.tunnel_data(self, data)
+        if self._early is None:
+            self._owner.tunnel_data(self, data)
+        else:
+            self._early.append(lambda: self._owner.tunnel_data(self, data))
 
     def can_write_eof(self) -> bool:
         return True
 
     def write_eof(self) -> None:
         self._tunnel_eof = True
-        self._owner.tunnel_eof(self)
+        if self._early is None:
+            self._owner.tunnel_eof(self)
+        else:
+            self._early.append(lambda: self._owner.tunnel_eof(self))
 
     def pause_reading(self) -> None:
         self.full = True
@@ -149,5 +163,7 @@ class Upstream(asyncio.Transport):
         parted(self._shared, self.record, self._tunnel, how)
         if self._on_end is not None:
             self._on_end(how)
-        else:
+        elif self._early is None:
             self._owner.tunnel_ended(self, how)
+        else:
+            self._early.append(lambda: self._owner.tunnel_ended(self, how))
