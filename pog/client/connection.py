@@ -338,7 +338,7 @@ class UserConnection(asyncio.Protocol):
             self._exchanges = Exchanges(self._shared, self, self._transport, self._remote())
             self._exchanges.user_full(self._full)
         self._state = State.EXCHANGE
-        self._exchanges.begin(wanted, self._user)
+        self._exchanges.begin(wanted, self._user, self._front.name)
 
     def exchange_answered(self) -> None:
         if self._front.reusable and not self._shared.draining:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from pog.front.base import Exchange, TunnelWanted
     from pog.tunnel.request import Tunnel, User
 
-# What such tunnels are called in the log, beside the "http" of CONNECT.
-FRONT = "forward"
 # What is read of a user before its tunnel is open, or behind the end of its request.
 _MOST_WAITING = 64 * 1024
 
@@ -67,6 +65,7 @@ class Exchanges:
         "_connection",
         "_early",
         "_exchange",
+        "_front",
         "_kept",
         "_lost",
         "_opening",
@@ -86,6 +85,7 @@ class Exchanges:
 
     _exchange: Exchange
     _wanted: TunnelWanted
+    _front: str
 
     def __init__(self, shared: Shared, connection: Connection, transport: asyncio.Transport, remote: str) -> None:
         self._shared = shared
@@ -108,9 +108,11 @@ class Exchanges:
 
     # For the user's connection
 
-    def begin(self, wanted: TunnelWanted, user: User | None) -> None:
-        """`user` where it is known already. What becomes of it is told to the connection, perhaps within this call."""
+    def begin(self, wanted: TunnelWanted, user: User | None, front: str) -> None:
+        """`user` where it is known already, `front` by its name. What becomes of it is told to the connection, perhaps
+        within this call."""
         assert wanted.exchange is not None
+        self._front = front
         self._wanted, self._exchange = wanted, wanted.exchange
         self._read()
         user = user or self._shared.authenticator.check_nowait(wanted.authorization)
@@ -132,12 +134,9 @@ class Exchanges:
     def user_eof(self) -> bool:
         """Whether the user, who sends no more, still waits for an answer: one that has sent its request does."""
         self._user_ended = True
-        if not self._early:
-            try:
-                self._exchange.user_eof()
-            except Refused:
-                self.user_lost()
-                return False
+        if not self._early and not self._exchange.request_complete:
+            self.user_lost()
+            return False
         self._look(None)
         return True
 
@@ -167,7 +166,7 @@ class Exchanges:
 
     def _open(self, user: User | None) -> None:
         self._reused = False
-        record = TunnelRecord(self._remote, FRONT, self._wanted.destination)
+        record = TunnelRecord(self._remote, self._front, self._wanted.destination)
         self._opening = Opening(self._shared, record, self._opened)
         self._opening.begin(user, self._wanted)
 
@@ -235,11 +234,13 @@ class Exchanges:
             self._kept.close(upstream)
             return
         try:
-            self._exchange.tunnel_eof()
+            down = self._exchange.tunnel_eof()
         except Refused as refused:
             self._cut(refused.failure)
-        else:
-            self._complete()
+            return
+        if down:
+            self._transport.write(down)
+        self._complete()
 
     def tunnel_full(self, upstream: Upstream) -> None:
         if upstream is self._upstream:
@@ -295,7 +296,7 @@ class Exchanges:
         if begun:
             self._connection.exchange_broken()
             return
-        record = TunnelRecord(self._remote, FRONT, self._wanted.destination, self._user)
+        record = TunnelRecord(self._remote, self._front, self._wanted.destination, self._user)
         self._shared.observer.requested(record)
         self._shared.observer.refused(record, failure)
         self._connection.exchange_failed(failure)

@@ -9,9 +9,14 @@ after it the front reads the next request.
     outcome = front.receive_data(data)      NEED_MORE: come again with more bytes
                                             Reply: send it, then call receive_data(b"") for the next outcome
                                             Credentials: check them, send authenticated(accepted); go on, or close
-                                            TunnelWanted: open a tunnel, send granted() or refused(failure)
-                                            PageRequest: answer it
-                                            Failure: send refused(failure)
+                                            TunnelWanted: open a tunnel, send granted() and pass everything on, or
+                                            send refused(failure) and close; with an exchange see below
+                                            PageRequest: answer it, and close
+                                            Failure: send refused(failure), and close
+
+With an exchange the user is sent what the exchange gives: granted() is not called. Once the exchange is complete, or
+refused(failure) was sent in its place, `reusable` is asked: receive_data(b"") then begins the next request, which may
+have arrived already; otherwise the connection closes. An exchange that fails with `answer_begun` resets it.
 
 Every outcome depends on the bytes only, never on how they were split, and a front holds no more of them than the
 longest head of its protocol and the last piece that it was given.
@@ -109,24 +114,23 @@ class Exchange(Protocol):
         """What goes up first: the rewritten head, and what of the content has arrived with it."""
 
     def user_data(self, data: bytes) -> bytes:
-        """The user sent more: what goes up. What belongs to the next request stays with the front."""
-
-    def user_eof(self) -> bytes:
-        """The user will send no more: what still goes up. Raises Refused when the request was cut short."""
+        """The user sent more: what goes up. What belongs to the next request is kept for the front, which takes it
+        with its next receive_data. Raises Refused for a request that may not be passed on."""
 
     def tunnel_data(self, data: bytes | memoryview) -> bytes | memoryview:
         """The destination sent something: what goes down. Raises Refused for an answer that may not be passed on."""
 
     def tunnel_eof(self) -> bytes:
-        """The destination will send no more: what still goes down. Raises Refused when the answer was cut short."""
+        """The destination will send no more: what still goes down. The exchange is over then, whatever `complete` says.
+        Raises Refused when the answer was cut short."""
 
     @property
     def request_complete(self) -> bool:
-        """Whether the whole request has gone up; until then the user is read."""
+        """Whether the whole request has gone up. A user who stops sending before that has left."""
 
     @property
     def waiting(self) -> int:
-        """Bytes that have arrived behind the request: the front's, once the exchange is complete."""
+        """Bytes that are kept for the next request. Above a bound the user is not read."""
 
     @property
     def answer_begun(self) -> bool:
@@ -164,7 +168,7 @@ class Front(Protocol):
 
     @property
     def name(self) -> str:
-        """The protocol, in logs and rules: "http", "socks5"."""
+        """The protocol, in logs and rules: "http", "socks5". It may depend on the request."""
 
     @property
     def begun(self) -> bool:
@@ -172,16 +176,17 @@ class Front(Protocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may follow on this connection: after an exchange, or after a refusal."""
+        """After an exchange, or the refusal of one: whether another request may follow on this connection."""
 
     def receive_data(self, data: bytes) -> Outcome:
-        """The next outcome. After any but NEED_MORE it is to be called again, with b"" or with more bytes."""
+        """The next outcome. Called with more bytes after NEED_MORE; after a Reply, after credentials that were accepted
+        and for the next request with b"" or with what has arrived meanwhile. Raises nothing."""
 
     def authenticated(self, accepted: bool) -> bytes:
         """After Credentials: what the user is sent."""
 
     def granted(self, tunnel: Tunnel | None = None) -> bytes:
-        """After TunnelWanted: the tunnel is open, or will be (None); what the user is sent."""
+        """After TunnelWanted without an exchange: the tunnel is open, or will be (None); what the user is sent."""
 
     def refused(self, failure: Failure) -> bytes:
         """There is no tunnel, or the request was bad; what the user is sent."""

@@ -141,11 +141,6 @@ class Forwarding:
             self._keep(self._sent + passing)
         return passing
 
-    def user_eof(self) -> bytes:
-        if not self._body.complete:
-            raise Refused(Failure(FailureKind.GONE, "the user left in the middle of its request"))
-        return b""
-
     def tunnel_data(self, data: Chunk) -> Chunk:
         if self._answer.switched:
             return data

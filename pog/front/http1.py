@@ -40,14 +40,17 @@ class HttpFront:
 
     __slots__ = ("_exchange", "_head", "_method", "_via")
 
-    name = "http"
-
     def __init__(self, options: FrontOptions) -> None:
         self._via = options.via
         self._head = request_buffer()
         self._method = ""
         # The one that was asked for last.
         self._exchange: Forwarding | None = None
+
+    @property
+    def name(self) -> str:
+        """ "forward" for a plain http:// request, so that logs tell it from CONNECT."""
+        return "http" if self._exchange is None else "forward"
 
     @property
     def begun(self) -> bool:
@@ -77,8 +80,6 @@ class HttpFront:
         return b""
 
     def granted(self, tunnel: Tunnel | None = None) -> bytes:
-        if self._exchange is not None:
-            return b""
         return established(tunnel) if tunnel is not None and tunnel.rule else ESTABLISHED
 
     def refused(self, failure: Failure) -> bytes:

@@ -32,9 +32,9 @@ LONGEST_TEXT = 500
 
 REFUSED = "refused"
 
-# By the name of the front; the default is the original's.
-_PROTOCOLS = {"socks4": "SOCKS4", "socks5": "SOCKS5", "unknown": "-"}
-_WORDS = {"forward": "HTTP", **_PROTOCOLS}
+# By the name of the front; any other's word is its name, in capitals. The original says HTTPS of every tunnel.
+_WORDS = {"http": "HTTPS", "forward": "HTTP", "grpc": "HTTPS", "unknown": "-"}
+_PROTOCOLS = {"http": "HTTP/1.1", "forward": "HTTP/1.1", "grpc": "gRPC", "unknown": "-"}
 
 
 class AccessLog:
@@ -88,7 +88,7 @@ class AccessLog:
 
     def _fields(self, record: TunnelRecord) -> str:
         """The original's line behind its prefix."""
-        word = _WORDS.get(record.front, "HTTPS")
+        word = _WORDS.get(record.front, record.front.upper())
         return (
             f"{shown(record.destination_text)} {shown(record.user_text)} {word} {shown(record.remote)}"
             f" [{self._now()}] {record.code}"
@@ -112,7 +112,7 @@ class AccessLog:
                 "responseSize": str(tunnel["bytes_down"]),
                 "remoteIp": record.remote.rpartition(":")[0].strip("[]"),
                 "latency": f"{seconds:.6f}s",
-                "protocol": "gRPC" if self._role == "server" else _PROTOCOLS.get(record.front, "HTTP/1.1"),
+                "protocol": _PROTOCOLS.get(record.front, record.front.upper()),
             },
             **jsonlog.trace_fields(record.metadata),
             "tunnel": tunnel | {"duration_seconds": round(seconds, 6)},

@@ -177,7 +177,6 @@ def test_a_content_goes_up_as_it_comes_and_what_is_behind_it_stays() -> None:
     assert exchange.user_data(b"/ HTTP/1.1\r\n") == b""
     assert exchange.behind == b"GET http://next/ HTTP/1.1\r\n"
     assert exchange.waiting == len(exchange.behind)
-    assert exchange.user_eof() == b""
 
 
 def test_chunks_go_up_as_they_were_cut() -> None:
@@ -186,14 +185,6 @@ def test_chunks_go_up_as_they_were_cut() -> None:
     assert exchange.user_data(b"lo\r\n0\r\nX-Sum: 1\r\n\r\nGET") == b"lo\r\n0\r\nX-Sum: 1\r\n\r\n"
     assert exchange.request_complete
     assert exchange.behind == b"GET"
-
-
-def test_a_user_who_leaves_in_the_middle() -> None:
-    exchange = forwarding(request("Content-Length: 5", method="POST") + b"hell")
-    exchange.start()
-    with pytest.raises(Refused) as caught:
-        exchange.user_eof()
-    assert caught.value.failure.kind is FailureKind.GONE
 
 
 def test_a_bad_chunk_that_comes_later_ends_the_request() -> None:

@@ -187,7 +187,7 @@ def test_one_request_after_another() -> None:
     front = HttpFront(OPTIONS)
     outcome = front.receive_data(GET + POST[:-3])
     assert outcome == TunnelWanted(parse_destination("h:80"), "Basic x", b"", asked(outcome))
-    assert front.granted() == b""
+    assert front.name == "forward"
     exchange = asked(outcome)
     assert exchange.start() == b"GET /1 HTTP/1.1\r\nHost: h\r\n\r\n"
     assert exchange.user_data(POST[-3:] + GET + CONNECT) == b""
@@ -206,7 +206,7 @@ def test_one_request_after_another() -> None:
     outcome = front.receive_data(b" and more")
     assert outcome == TunnelWanted(parse_destination("example.com:443"), None, b"early and more")
     assert front.granted() == ESTABLISHED
-    assert not front.reusable
+    assert (front.name, front.reusable) == ("http", False)
 
 
 def test_the_next_request_may_come_later() -> None:

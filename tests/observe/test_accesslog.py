@@ -78,6 +78,9 @@ def test_the_line_is_the_originals(zone: None) -> None:
         ("http", "HTTPS", "HTTP/1.1"),
         ("socks4", "SOCKS4", "SOCKS4"),
         ("socks5", "SOCKS5", "SOCKS5"),
+        ("forward", "HTTP", "HTTP/1.1"),
+        ("grpc", "HTTPS", "gRPC"),
+        ("line", "LINE", "LINE"),
         ("unknown", "-", "-"),
     ],
 )
@@ -212,7 +215,9 @@ def test_the_record_of_a_tunnel_says_who_ended_it_and_what_it_moved() -> None:
 def test_up_is_from_the_tunnel_on_a_server_and_a_break_is_told() -> None:
     relay = FakeRelay(from_local=6021, from_tunnel=517)
     relay.ended = Ended(Reason.RESET, Side.LOCAL, OSError("Connection reset by peer"), 6021, 517)
-    record = ended(opened("OK"), relay, "server")
+    call = opened("OK")
+    call.front = "grpc"
+    record = ended(call, relay, "server")
     tunnel = record["tunnel"]
     assert (tunnel["bytes_up"], tunnel["bytes_down"]) == (517, 6021)
     assert (tunnel["reason"], tunnel["ended_by"]) == ("reset", "destination")
