@@ -29,7 +29,7 @@ import msgspec
 
 from pog.config import parsers
 from pog.config.exits import BuiltIn, Login, ServerExit
-from pog.config.rules import PICKS, Rule, covers, parse_hosts, parse_ports
+from pog.config.rules import FRONTS, PICKS, Rule, covers, parse_hosts, parse_ports
 from pog.config.via import VIA
 from pog.errors import SettingsError
 
@@ -229,9 +229,10 @@ def _warnings(exits: Mapping[str, ServerExit], rules: tuple[Rule, ...]) -> list[
             if not rule.hosts.is_empty and covers(earlier, rule):
                 found.append(f"{rule.name} is never used: {earlier.name} matches all that it matches")
                 break
-        unknown = sorted(rule.fronts - {"http", "socks5", "socks4"})
+        unknown = sorted(rule.fronts - set(FRONTS))
         if unknown:
-            found.append(f"{rule.name}.front: nothing comes by {', '.join(unknown)}; there are http, socks5 and socks4")
+            known = f"{', '.join(FRONTS[:-1])} and {FRONTS[-1]}"
+            found.append(f"{rule.name}.front: nothing comes by {', '.join(unknown)}; there are {known}")
     used = {name for rule in rules for name in rule.all_exits}
     if rules and not any(rule.hosts.everything and rule.fits(1, "", "") for rule in rules):
         used |= set(exits)  # what no rule matches goes through all of them

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pog.net.egress import IPAddress, Network
 
 PICKS = ("first", "fastest")
+# What `front` may name. A plain HTTP request counts as http.
+FRONTS = ("http", "socks5", "socks4")
 
 _LABEL = r"[a-z0-9_\-\u0080-\U0010ffff]{1,63}"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")

@@ -82,10 +82,10 @@ def hypercorn(env: dict[str, str] | None = None, *args: str, cwd: Path = ROOT) -
     return _started(command, _SERVER_ENV | (env or {}), _SERVER_LINE, cwd)
 
 
-def client(server_addr: str, env: dict[str, str] | None = None, *args: str) -> End:
+def client(server_addr: str, env: dict[str, str] | None = None, *args: str, cwd: Path = ROOT) -> End:
     """`pog client` of the server at `server_addr`, in plain text, on a free port, unless `env` differs."""
     defaults = {"SERVER_ADDR": server_addr, "INSECURE": "1", "CLIENT_LISTEN": ANY_PORT, "DRAIN_TIMEOUT": "1"}
-    return _started([*POG, "client", *args], defaults | (env or {}), _CLIENT_LINE)
+    return _started([*POG, "client", *args], defaults | (env or {}), _CLIENT_LINE, cwd)
 
 
 def client_on(sock: socket.socket, server_addr: str, env: dict[str, str] | None = None) -> Program:
