@@ -5,7 +5,7 @@ hand their connection over to the tunnel (CONNECT, SOCKS): then the front is don
 (plain HTTP): their TunnelWanted carries an Exchange, which stands between the user and the tunnel for one request, and
 after it the front reads the next request.
 
-    front = sniffed(...)
+    front = make(options)                   `make` is what sniff() says of the first bytes
     outcome = front.receive_data(data)      NEED_MORE: come again with more bytes
                                             Reply: send it, then call receive_data(b"") for the next outcome
                                             Credentials: check them, send authenticated(accepted); go on, or close
