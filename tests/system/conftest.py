@@ -22,7 +22,7 @@ PAGE = b"<!doctype html><title>pog</title><p id=a>through the tunnel</p>"
 
 def program(name: str) -> str:
     """The path of a program."""
-    path = shutil.which(name)
+    path = shutil.which(name) or shutil.which(name, path=os.path.dirname(sys.executable))
     if path is None:
         _missing(f"{name} is not installed (tests/system/run installs it as root on Debian)")
     return path

@@ -1,11 +1,10 @@
 """The client reaches its server through other people's HTTP/2 proxies."""
 
 import hashlib
-import os
-import re
+import http.client
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import grpc
@@ -14,129 +13,23 @@ import pytest
 from tests.conftest import Pair
 from tests.helpers import pog, rpc
 from tests.helpers.origin import Origins, blocks, dialogue, digest, echo, farewell, source, unused_port
-from tests.helpers.process import ROOT, Program
 from tests.helpers.tls import Authority
 from tests.helpers.user import SECONDS, connect, send_head
 from tests.helpers.watch import eventually
-from tests.system.conftest import program
+from tests.system.fronts import caddy, haproxy, nginx, nginx_of
 
 SIZE = 20_000_000
-
-HAPROXY = """\
-global
-    maxconn 500
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 30s
-    timeout server 30s
-frontend front
-    bind fd@{fd}
-    default_backend pog
-backend pog
-    http-reuse always
-    server pog {server} proto h2 ws h1
-"""
-
-# No limit on a body that has no end, and none on its silence.
-NGINX = """\
-daemon off;
-{user}
-pid {folder}/pid;
-error_log stderr warn;
-events {{ worker_connections 500; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    server {{
-        listen {listen} http2 {tls};
-        server_name {name};
-        ssl_certificate {certificate};
-        ssl_certificate_key {key};
-        client_max_body_size 0;
-        client_body_timeout 1h;
-        grpc_read_timeout 1h;
-        grpc_send_timeout 1h;
-        location / {{ grpc_pass grpc://{server}; }}
-    }}
-}}
-"""
+Start = Callable[[str, Path, Authority], AbstractContextManager[str]]
+FRONTS = [pytest.param(each, id=each.__name__) for each in (haproxy, nginx, caddy)]
 
 
-@contextmanager
-def haproxy(server: str, folder: Path) -> Iterator[str]:
-    """haproxy in front of `server`, on a listening socket that it inherits."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        os.set_inheritable(listener.fileno(), True)
-        config = folder / "haproxy.cfg"
-        config.write_text(HAPROXY.format(fd=listener.fileno(), server=server))
-        front = "{}:{}".format(*listener.getsockname())
-        box = Program([program("haproxy"), "-db", "-f", str(config)], fds=[listener.fileno()])
-    try:
-        yield front
-        assert box.running(), box.output()
-    finally:
-        box.kill()
-
-
-@contextmanager
-def nginx(server: str, folder: Path, authority: Authority, *, tls: bool = False) -> Iterator[str]:
-    """nginx in front of `server`; it takes over the listening socket that its variable names."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        front = "{}:{}".format(*listener.getsockname())
-        config = folder / "nginx.conf"
-        config.write_text(
-            NGINX.format(
-                folder=folder,
-                user="user root root;" if os.geteuid() == 0 else "",
-                listen=front,
-                tls="ssl" if tls else "",
-                name="localhost",
-                certificate=authority.cert_file,
-                key=authority.key_file,
-                server=server,
-            )
-        )
-        fd = listener.fileno()
-        command = [program("nginx"), "-p", str(folder), "-c", str(config), "-e", "stderr"]
-        box = Program(command, {"NGINX": f"{fd};"}, fds=[fd])
-    try:
-        yield front
-        assert box.running(), box.output()
-    finally:
-        box.kill()
-
-
-@contextmanager
-def behind_haproxy(server: str, folder: Path, authority: Authority) -> Iterator[tuple[str, dict[str, str]]]:
-    with haproxy(server, folder) as front:
-        yield front, {}
-
-
-@contextmanager
-def behind_nginx(server: str, folder: Path, authority: Authority) -> Iterator[tuple[str, dict[str, str]]]:
-    with nginx(server, folder, authority) as front:
-        yield front, {}
-
-
-@contextmanager
-def behind_nginx_with_tls(server: str, folder: Path, authority: Authority) -> Iterator[tuple[str, dict[str, str]]]:
-    with nginx(server, folder, authority, tls=True) as front:
-        port = front.rpartition(":")[2]
-        yield f"localhost:{port}", {"INSECURE": "", "SSL_CERT_FILE": str(authority.ca_file)}
+def client_of(front: str, authority: Authority) -> pog.End:
+    return pog.client(front, {"INSECURE": "", "SERVER_CA_FILE": str(authority.ca_file)})
 
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(behind_haproxy, id="haproxy"),
-        pytest.param(behind_nginx, id="nginx"),
-        pytest.param(behind_nginx_with_tls, id="nginx-tls"),
-    ],
+    params=FRONTS,
 )
 def through(
     request: pytest.FixtureRequest,
@@ -144,9 +37,9 @@ def through(
     authority: Authority,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
-    """A client whose server stands behind another program."""
-    with request.param(pair.server.host_port, tmp_path_factory.mktemp("box"), authority) as (front, env):
-        client = pog.client(front, env)
+    """A client whose server stands behind another program, set up by our file for it."""
+    with request.param(pair.server.host_port, tmp_path_factory.mktemp("box"), authority) as front:
+        client = client_of(front, authority)
         with client.program:
             yield Pair(client, pair.server)
 
@@ -202,7 +95,7 @@ def test_the_user_goes(through: Pair, origins: Origins) -> None:
 
 
 def test_more_tunnels_than_streams(through: Pair, origins: Origins) -> None:
-    """haproxy allows 100 streams on a connection, nginx 128."""
+    """haproxy allows 100 streams on a connection, Caddy 250; nginx, as our file has it, 1000."""
     target = origins.start(echo).host_port
     tunnels = [connect(through.client.address, target) for _ in range(150)]
     try:
@@ -223,9 +116,16 @@ WEBSOCKET = (
 )
 
 
-def test_a_strangers_websocket_leaves_tunnels_alone(pair: Pair, origins: Origins, tmp_path: Path) -> None:
+def test_a_strangers_websocket_leaves_tunnels_alone(
+    pair: Pair, origins: Origins, authority: Authority, tmp_path: Path
+) -> None:
     """Without `ws h1` haproxy resets a stream that it never opened, an error of the connection by RFC 9113 5.1."""
-    with haproxy(pair.server.host_port, tmp_path) as front, rpc.channel(front) as opened, rpc.Tunnel(opened) as tunnel:
+    server = pair.server.host_port
+    with (
+        haproxy(server, tmp_path, authority, tls=False) as front,
+        rpc.channel(front) as opened,
+        rpc.Tunnel(opened) as tunnel,
+    ):
         tunnel.connect(origins.start(echo).host_port)
         assert not tunnel.next().connect_response.HasField("error")
         host, _, port = front.rpartition(":")
@@ -235,27 +135,84 @@ def test_a_strangers_websocket_leaves_tunnels_alone(pair: Pair, origins: Origins
         assert tunnel.next().payload == b"abc"
 
 
-@pytest.mark.parametrize(("name", "config"), [("nginx", NGINX), ("haproxy", HAPROXY)])
-def test_what_the_guide_says_about_a_front_is_what_is_tested(name: str, config: str) -> None:
-    guide = (ROOT / "docs" / "operations.md").read_text()
-    (block,) = re.findall(rf"```{name}\n(.*?)```", guide, re.DOTALL)
-    lines = {line.partition("#")[0].strip().replace("HOST:8080", "{server}") for line in block.splitlines()}
-    assert lines <= {line.strip().replace("{{", "{").replace("}}", "}") for line in config.splitlines()}
-
-
-def test_a_box_without_a_server(tmp_path: Path, authority: Authority) -> None:
+@pytest.mark.parametrize("start", FRONTS)
+def test_a_box_without_a_server(start: Start, tmp_path: Path, authority: Authority) -> None:
     """The box answers itself: 502 or 503 in HTTP, which is no gRPC; the user gets 503 with a reason."""
-    for box in (behind_haproxy, behind_nginx):
-        with box(f"127.0.0.1:{unused_port()}", tmp_path, authority) as (front, env):
-            client = pog.client(front, env)
-            with client.program, connect(client.address, "127.0.0.1:1") as answer:
-                assert answer.status == 503, answer.head
-                assert answer.fields["x-proxy-over-grpc-error"]
+    with start(f"127.0.0.1:{unused_port()}", tmp_path, authority) as front:
+        client = client_of(front, authority)
+        with client.program, connect(client.address, "127.0.0.1:1") as answer:
+            assert answer.status == 503, answer.head
+            assert answer.fields["x-proxy-over-grpc-error"]
+
+
+@pytest.mark.parametrize("start", FRONTS)
+def test_pages_and_metrics(start: Start, pair: Pair, tmp_path: Path, authority: Authority) -> None:
+    """Browsers and load balancers see that it lives; its numbers are not for the network."""
+    with start(pair.server.host_port, tmp_path, authority) as front:
+        for path, status in (("/healthz", 200), ("/metrics", 404), ("/%6Detrics", 404), ("/metrics?x", 404)):
+            assert page(front, authority, path) == status
+
+
+def page(front: str, authority: Authority, path: str) -> int:
+    host, _, port = front.partition(":")
+    connection = http.client.HTTPSConnection(host, int(port), timeout=SECONDS, context=authority.user_context())
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("start", FRONTS)
+def test_the_log_has_the_address_of_the_client(start: Start, tmp_path: Path, authority: Authority) -> None:
+    """What a client claims of itself is not passed on."""
+    server = pog.server({"LOG_FORMAT": "json"})
+    with server.program, start(server.host_port, tmp_path, authority) as front:
+        client = client_of(front, authority)
+        with client.program, connect(client.address, f"127.0.0.1:{unused_port()}") as answer:
+            assert answer.status == 502
+        assert '"forwarded_for":"127.0.0.1"' in server.program.wait_line("forwarded_for").string
+
+
+NGINX_AS_IT_COMES = """
+server {{
+    listen {listen} http2;
+    location / {{ {pass_} }}
+}}
+"""
+
+
+@pytest.mark.parametrize("listens", ["PORT", "hypercorn"])
+@pytest.mark.parametrize("scheme", ["grpc_pass grpc", "proxy_pass http"])
+def test_nginx_with_its_defaults_opens_no_server_without_users(
+    scheme: str, listens: str, tmp_path: Path, origins: Origins
+) -> None:
+    """Every peer of the server is 127.0.0.1 there, whoever comes from the network."""
+    origin, port = origins.start(echo), unused_port()
+    if listens == "PORT":
+        server = pog.server({"SERVER_LISTEN": "", "PORT": str(port)})
+    else:
+        server = pog.hypercorn({}, "--bind", f"0.0.0.0:{port}")
+    with server.program, socket.create_server(("127.0.0.1", 0)) as listener:
+        listen = "{}:{}".format(*listener.getsockname())
+        servers = NGINX_AS_IT_COMES.format(listen=listen, pass_=f"{scheme}://127.0.0.1:{port};")
+        with nginx_of(servers, tmp_path, listener), rpc.channel(listen) as opened, rpc.Tunnel(opened) as tunnel:
+            tunnel.connect(origin.host_port)
+            tunnel.end()  # by proxy_pass nginx sends nothing on before it has everything
+            code, text = tunnel.status()
+            assert code is not grpc.StatusCode.OK
+            assert "POG_OPEN=1" in text or scheme.startswith("proxy_pass")
+            if scheme.startswith("grpc_pass"):
+                client = pog.client(listen)
+                with client.program, connect(client.address, origin.host_port) as answer:
+                    assert answer.status == 503
+                    assert "POG_OPEN=1" in answer.fields["x-proxy-over-grpc-error"]
+    assert origin.accepted == 0
 
 
 def test_grpcio_through_haproxy(pair: Pair, tmp_path: Path, authority: Authority) -> None:
     """An independent client through an independent proxy: only the server is ours."""
-    with haproxy(pair.server.host_port, tmp_path) as front, rpc.channel(front) as opened:
+    with haproxy(pair.server.host_port, tmp_path, authority, tls=False) as front, rpc.channel(front) as opened:
         assert rpc.health(opened)["app"]
         with pytest.raises(grpc.RpcError) as caught:
             opened.unary_unary("/nobody.Knows/It")(b"", timeout=SECONDS)
