@@ -29,7 +29,7 @@ import msgspec
 
 from pog.config import parsers
 from pog.config.exits import BuiltIn, Login, ServerExit
-from pog.config.rules import FRONTS, PICKS, Rule, covers, parse_hosts, parse_ports
+from pog.config.rules import FRONTS, PICKS, Rule, Rules, covers, parse_hosts, parse_ports
 from pog.config.via import VIA
 from pog.errors import SettingsError
 
@@ -221,18 +221,17 @@ def _rule(where: str, name: str, given: _Rule) -> Rule:
 
 
 def _warnings(exits: Mapping[str, ServerExit], rules: tuple[Rule, ...]) -> list[str]:
-    found = []
+    found, known = [], Rules(rules)
     for index, rule in enumerate(rules):
         if rule.hosts.is_empty:
             found.append(f"{rule.name} has an empty list of hosts and matches nothing")
-        for earlier in rules[:index]:
-            if not rule.hosts.is_empty and covers(earlier, rule):
-                found.append(f"{rule.name} is never used: {earlier.name} matches all that it matches")
-                break
+        earlier = next((each for each in known.before(index) if covers(each, rule)), None)
+        if earlier is not None:
+            found.append(f"{rule.name} is never used: {earlier.name} matches all that it matches")
         unknown = sorted(rule.fronts - set(FRONTS))
         if unknown:
-            known = f"{', '.join(FRONTS[:-1])} and {FRONTS[-1]}"
-            found.append(f"{rule.name}.front: nothing comes by {', '.join(unknown)}; there are {known}")
+            fronts = f"{', '.join(FRONTS[:-1])} and {FRONTS[-1]}"
+            found.append(f"{rule.name}.front: nothing comes by {', '.join(unknown)}; there are {fronts}")
     used = {name for rule in rules for name in rule.all_exits}
     if rules and not any(rule.hosts.everything and rule.fits(1, "", "") for rule in rules):
         used |= set(exits)  # what no rule matches goes through all of them

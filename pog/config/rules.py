@@ -153,6 +153,19 @@ class Rules:
                 return rule
         raise AssertionError("the last rule matches everything")
 
+    def before(self, index: int) -> list[Rule]:
+        """The earlier rules that could match all that one rule matches: those that match one of its hosts."""
+        hosts = self.rules[index].hosts
+        if hosts.everything:
+            found: Iterator[int] = iter(self._any)
+        elif hosts.names:
+            found = self._candidates(next(iter(hosts.names)))
+        elif hosts.suffixes:
+            found = self._candidates(f"any.{next(iter(hosts.suffixes))}")
+        else:
+            found = iter([*self._any, *(each for _, each in self._networks)] if hosts.networks else ())
+        return [self.rules[each] for each in sorted({each for each in found if each < index})]
+
     def _candidates(self, host: str) -> Iterator[int]:
         yield from self._any
         address = literal(host)

@@ -15,6 +15,7 @@ limit for the head depends on the splitting. A test compares the two.
 
 from __future__ import annotations
 
+import functools
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -114,8 +115,13 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 def established(tunnel: Tunnel) -> bytes:
     """With the exit and why it was chosen, as RFC 9209 sections 2.1.2 and 2.1.5 let a proxy say."""
-    details = _string(field_text(f"{tunnel.rule}: {tunnel.reason}"))
-    status = f"Proxy-Status: pog; next-hop={_string(tunnel.exit)}; details={details}\r\n\r\n"
+    return _established(tunnel.exit, tunnel.rule, tunnel.reason)
+
+
+@functools.lru_cache(256)
+def _established(exit: str, rule: str, reason: str) -> bytes:
+    details = _string(field_text(f"{rule}: {reason}"))
+    status = f"Proxy-Status: pog; next-hop={_string(exit)}; details={details}\r\n\r\n"
     return ESTABLISHED[:-2] + status.encode("ascii")
 
 

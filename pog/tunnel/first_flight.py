@@ -18,7 +18,9 @@ import re
 MAX_BYTES = 16 * 1024
 
 _RECORD_HEADER = 5
-_HANDSHAKE, _CLIENT_HELLO, _EARLY_DATA = 22, 1, 42
+HANDSHAKE, _CLIENT_HELLO, _EARLY_DATA = 22, 1, 42
+# What begins otherwise is never repeatable.
+FIRST_BYTES = frozenset((HANDSHAKE, *b"GH"))
 _SAFE_START = re.compile(rb"(?:GET|HEAD) [\x21-\x7e]+ HTTP/1\.[01]\r?\n")
 _CONTENT = re.compile(rb"\n(?:content-length|transfer-encoding|upgrade)[ \t]*:", re.IGNORECASE)
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
@@ -36,7 +38,7 @@ def repeatable(data: bytes) -> Repeatable:
     """`data` is everything that the user has sent so far."""
     if not data or len(data) > MAX_BYTES:
         return Repeatable.NO
-    if data[0] == _HANDSHAKE:
+    if data[0] == HANDSHAKE:
         return Repeatable.CLIENT_HELLO if _is_client_hello(data) else Repeatable.NO
     return Repeatable.GET if _is_get(data) else Repeatable.NO
 
@@ -59,7 +61,7 @@ def _is_client_hello(data: bytes) -> bool:
     message, pos = b"", 0
     while pos < len(data):
         header = data[pos : pos + _RECORD_HEADER]
-        if header[0] != _HANDSHAKE or header[1:2] not in (b"", b"\x03"):
+        if header[0] != HANDSHAKE or header[1:2] not in (b"", b"\x03"):
             return False
         if len(header) < _RECORD_HEADER:
             break

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pog.errors import ConnectionLost, Failure
 from pog.process.timers import Timer, after
 from pog.tunnel.ended import Ended, Reason, Side
-from pog.tunnel.first_flight import MAX_BYTES, Repeatable, repeatable
+from pog.tunnel.first_flight import FIRST_BYTES, HANDSHAKE, MAX_BYTES, Repeatable, repeatable
 from pog.tunnel.request import unheard
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class RetryTransport(asyncio.Transport):
             self._protocol.resume_writing()
 
     def _watch(self) -> None:
-        if self._timer is None and self._flight:
+        if self._timer is None and self._flight and self._flight[0] == HANDSHAKE:
             self._timer = after(SILENCE, self._silent)
 
     def _stop_timer(self) -> None:
@@ -196,6 +196,10 @@ class RetryTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._state is _State.THROUGH:
+            self._inner.write(data)
+            return
+        if self._state is _State.FLIGHT and not self._flight and data and data[0] not in FIRST_BYTES:
+            self._through()
             self._inner.write(data)
             return
         self._flight += data

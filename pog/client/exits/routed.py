@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING
 
 from pog.client.exits.explain import USE_NAMES, rule_by_name
@@ -88,7 +87,7 @@ class RoutedExit:
 
     def open(self, request: TunnelRequest, done: Callable[[Tunnel | Failure], None]) -> Attempt:
         """Begins with the first exit of the route."""
-        route = self.router.route(request, time.monotonic())
+        route = self.router.plan(request)
         if not self._told and (missed := rule_by_name(self.router.rules, request)):
             self._told = True
             log.warning("%s by %s: %s", request.destination, request.front, USE_NAMES.format(rule=missed))

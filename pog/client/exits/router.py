@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -63,16 +63,15 @@ class Health:
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """One exit in its turn, and why it stands there."""
 
     exit: str
     reason: str
+    is_fallback: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """What is to be done with a request: these exits in this order, by this rule."""
 
     rule: Rule
@@ -111,14 +110,31 @@ class Router:
 
     def route(self, request: TunnelRequest, now: float) -> Route:
         """The exits for a request, best first; never empty."""
+        plan = self.plan(request)
+        main = [choice for choice in plan.choices if not choice.is_fallback]
+        fallback = [choice for choice in plan.choices if choice.is_fallback]
+        return plan._replace(choices=(*self._down_last(main, now), *self._down_last(fallback, now)))
+
+    def plan(self, request: TunnelRequest) -> Route:
+        """The same without a look at what is down; `best` takes that into account when an exit's turn comes."""
         destination = request.destination
         # A rule's "http" is the protocol of the program, for tunnels and for plain requests.
         front = "http" if request.front == "forward" else request.front
         rule = self.rules.match(destination.host, destination.port, front, request.user.name)
-        site = site_of(destination.host) if rule.pick == "fastest" else ""
-        main = self._picked(rule, site) if rule.pick == "fastest" else [Choice(n, "in order") for n in rule.exits]
-        fallback = [Choice(name, "fallback") for name in rule.fallback if name not in rule.exits]
-        return Route(rule, (*self._down_last(main, now), *self._down_last(fallback, now)), site)
+        if rule.pick == "fastest":
+            site = site_of(destination.host)
+            return Route(rule, (*self._picked(rule, site), *_fallback(rule)), site)
+        return _in_order(rule)
+
+    def best(self, choices: list[Choice], now: float) -> Choice:
+        """Takes the first that is not down out of `choices`, or the first if all are. Those of the fallback wait until
+        no other is left."""
+        for index, choice in enumerate(choices):
+            if choice.is_fallback and not choices[0].is_fallback:
+                break
+            if not self.why_down(choice.exit, now):
+                return choices.pop(index)
+        return choices.pop(0)
 
     def _down_last(self, choices: list[Choice], now: float) -> list[Choice]:
         if len(choices) == 1 and not self.health[choices[0].exit].again_at:
@@ -127,7 +143,7 @@ class Router:
         for choice in choices:
             reason = self.why_down(choice.exit, now)
             if reason:
-                down.append(Choice(choice.exit, f"{choice.reason}; down: {reason}"))
+                down.append(choice._replace(reason=f"{choice.reason}; down: {reason}"))
             else:
                 up.append(choice)
         return up + down
@@ -185,6 +201,16 @@ class Router:
         if len(self._sites) >= _MOST_SITES:
             for key in [key for key, site in self._sites.items() if not site.live]:
                 del self._sites[key]
+
+
+@functools.lru_cache(4096)
+def _in_order(rule: Rule) -> Route:
+    """Remembered: most requests meet few rules."""
+    return Route(rule, (*(Choice(name, "in order") for name in rule.exits), *_fallback(rule)))
+
+
+def _fallback(rule: Rule) -> list[Choice]:
+    return [Choice(name, "fallback", is_fallback=True) for name in rule.fallback if name not in rule.exits]
 
 
 def _timed(reason: str, health: Health) -> str:

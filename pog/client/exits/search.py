@@ -69,7 +69,10 @@ class Search:
     @property
     def left(self) -> bool:
         """Whether there is another exit to try."""
-        return any(not self._members[choice.exit].gone for choice in self._choices)
+        for choice in self._choices:  # a loop: any() would make a generator for each tunnel
+            if not self._members[choice.exit].gone:
+                return True
+        return False
 
     def begin(self, done: Callable[[Tunnel | Failure], None]) -> Search:
         self._done = done
@@ -99,12 +102,12 @@ class Search:
             member.release()
 
     def _next(self) -> None:
-        choice = self._choices.pop(0)
+        self._began = now = time.monotonic()
+        choice = self._router.best(self._choices, now)
         while self._members[choice.exit].gone and self._choices:
-            choice = self._choices.pop(0)
+            choice = self._router.best(self._choices, now)
         self._member = member = self._members[choice.exit]
         member.use()
-        self._began = time.monotonic()
         if self.left:
             self._timer = after(LATE, partial(self._late, choice))
         answered = False
