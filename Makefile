@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := test
 
 run: $(VENV)/.run
+	@echo "pog is $(CURDIR)/$(BIN)/pog"
 	$(BIN)/pog up $(ARGS)
 
 test: $(VENV)/.dev
