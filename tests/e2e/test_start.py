@@ -17,7 +17,8 @@ from tests.helpers.known_faults import LATE_DATA
 from tests.helpers.origin import Origins, echo
 from tests.helpers.process import Program
 from tests.helpers.tls import Authority, PlainAuthority
-from tests.helpers.user import connect, get
+from tests.helpers.user import Address, connect, get
+from tests.helpers.watch import eventually
 
 
 def up_server(env: dict[str, str] | None = None) -> pog.End:
@@ -210,9 +211,40 @@ def test_plain_text_to_a_tls_port_says_so(authority: Authority) -> None:
     files = ("--certfile", str(authority.cert_file), "--keyfile", str(authority.key_file))
     server = pog.hypercorn(None, *files)
     with server.program:
-        client = pog.client(server.host_port, {"EXIT_WAIT": "0.5", "CONNECT_TIMEOUT": "1"})
+        client = pog.client(server.host_port, {"EXIT_WAIT": "60"})
         with client.program, connect(client.address, "127.0.0.1:1") as answer:
             assert answer.status == 503
+            assert "speaks TLS: leave INSECURE out" in answer.body
+
+
+def test_what_lasts_is_told_at_once_and_a_mended_server_is_found_at_once(
+    origins: Origins, authority: Authority
+) -> None:
+    """TLS to a port in cleartext; then, in its place, a server with TLS: nobody waits for EXIT_WAIT or a back-off."""
+    target = origins.start(echo).host_port
+    wrong = pog.server()
+    with wrong.program:
+        env = {"INSECURE": "", "EXIT_WAIT": "60", "SSL_CERT_FILE": str(authority.ca_file)}
+        client = pog.client(wrong.host_port, env)
+        with client.program:
+            for _ in range(5):  # after so many failures the back-off would be over 5 s
+                with connect(client.address, target) as answer:
+                    assert (answer.status, answer.fields["proxy-status"].partition("; ")[2].partition(";")[0]) == (
+                        503,
+                        "error=proxy_configuration_error",
+                    )
+                    assert "set INSECURE=1" in answer.body
+            client.program.wait_line(r"WARNING .*cannot connect: .*set INSECURE=1")
+            wrong.program.stop()
+            files = ("--certfile", str(authority.cert_file), "--keyfile", str(authority.key_file))
+            right = pog.hypercorn(None, "--bind", wrong.host_port, *files)
+            with right.program:
+                eventually(lambda: opens(client.address, target))
+
+
+def opens(proxy: Address, target: str) -> None:
+    with connect(proxy, target) as tunnel:
+        assert tunnel.status == 200, tunnel.body
 
 
 def test_pog_up_prints_a_line_to_paste(origins: Origins) -> None:

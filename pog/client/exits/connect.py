@@ -9,20 +9,20 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pog.client.exits import mismatch
 from pog.client.exits.tls import client_context
+from pog.client.exits.way import dial
 from pog.config.exits import Via
 from pog.config.parsers import split_authority
-from pog.errors import ExitUnavailable, FailureKind, LimitReached, SettingsError
+from pog.errors import ExitUnavailable, FailureKind, SettingsError
 from pog.http2.config import SessionConfig
 from pog.http2.session import Session
-from pog.net.connect import connect_socket, strerror
 from pog.net.pins import pin_of_der
-from pog.net.resolve import is_exhausted
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Awaitable, Callable
 
-    from pog.client.exits.via import Handshake
     from pog.config.exits import ServerExit
     from pog.net.resolve import Resolver
 
@@ -120,56 +120,21 @@ async def _connect(target: Target, owner: Owner, resolver: Resolver) -> Session:
     if target.tls is not None:
         # A name that cannot be asked for fails here; in uvloop's handshake it would be a traceback in the log.
         target.tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=target.server_name)
-    sock = await _dial(target, resolver)
-    try:
-        if target.via is not None:
-            # h11 is imported only where it is needed: `pog health` in a container starts every few seconds.
-            from pog.client.exits.via import handshake
 
-            await _pass(sock, target.via, handshake(target.via, target.host, target.port))
-        return await _start_session(target, sock, owner)
+    def reach() -> Awaitable[socket.socket]:
+        return dial(target.host, target.port, target.via, resolver)
+
+    sock = await reach()
+    try:
+        return await _start_session(target, sock, owner, reach)
     except BaseException:
         sock.close()
         raise
 
 
-async def _dial(target: Target, resolver: Resolver) -> socket.socket:
-    """A connection to the server, or to the proxy on the way."""
-    via = target.via
-    host, port = (target.host, target.port) if via is None else (via.address.host, via.address.port)
-    whose = "" if via is None else f"the proxy {via}: "
-    try:
-        found = await resolver.resolve(host, port)
-    except LimitReached as error:
-        raise ExitUnavailable(f"{whose}{host} cannot be looked up: {error}", FailureKind.LIMIT) from None
-    except (OSError, UnicodeError) as error:
-        raise ExitUnavailable(f"{whose}{host} has no address: {strerror(error)}") from None
-    try:
-        return await connect_socket(found)
-    except OSError as error:
-        kind = FailureKind.LIMIT if is_exhausted(error) else FailureKind.EXIT_UNAVAILABLE
-        raise ExitUnavailable(f"{whose}{strerror(error)}", kind) from None
-
-
-async def _pass(sock: socket.socket, via: Via, handshake: Handshake) -> None:
-    """Carries a handshake with the proxy out."""
-    loop = asyncio.get_running_loop()
-    try:
-        data, wanted = next(handshake)
-        while True:
-            await loop.sock_sendall(sock, data)
-            got = b""
-            while len(got) < wanted and (part := await loop.sock_recv(sock, wanted - len(got))):
-                got += part
-            try:
-                data, wanted = handshake.send(got)
-            except StopIteration:
-                return
-    except OSError as error:
-        raise ExitUnavailable(f"the proxy {via}: {strerror(error)}") from None
-
-
-async def _start_session(target: Target, sock: socket.socket, owner: Owner) -> Session:
+async def _start_session(
+    target: Target, sock: socket.socket, owner: Owner, reach: Callable[[], Awaitable[socket.socket]]
+) -> Session:
     loop = asyncio.get_running_loop()
     settings_received: asyncio.Future[None] = loop.create_future()
 
@@ -178,32 +143,34 @@ async def _start_session(target: Target, sock: socket.socket, owner: Owner) -> S
             settings_received.set_result(None)
         owner.stream_ended()
 
-    def session() -> Session:
-        return Session(
-            client=True,
-            config=target.session,
-            on_stream_end=room,
-            on_draining=owner.draining,
-            on_closed=owner.lost,
-        )
-
+    session = Session(
+        client=True,
+        config=target.session,
+        on_stream_end=room,
+        on_draining=owner.draining,
+        on_closed=owner.lost,
+    )
+    first = mismatch.FirstBytes(session)
     name = target.server_name if target.tls is not None else None
     try:
-        transport, started = await loop.create_connection(session, sock=sock, ssl=target.tls, server_hostname=name)
+        transport, _ = await loop.create_connection(lambda: first, sock=sock, ssl=target.tls, server_hostname=name)
     except ssl.SSLCertVerificationError as error:
-        raise ExitUnavailable(f"the server's certificate is not good for {name}: {error.verify_message}") from None
+        raise mismatch.certificate(name, error) from None
     except OSError as error:
-        raise ExitUnavailable(f"no TLS with the server: {strerror(error)}") from None
+        raise await mismatch.no_tls(error, reach) from None
     try:
         if target.pins:
             _check_pin(target.pins, transport)
-        await asyncio.wait((settings_received, started.closed), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((settings_received, session.closed), return_when=asyncio.FIRST_COMPLETED)
     except BaseException:
-        started.abort("given up")
+        session.abort("given up")
         raise
-    if started.closed.done():
-        raise ExitUnavailable(f"the server does not speak HTTP/2 here: {started.closed.result()}")
-    return started
+    if session.closed.done():
+        reason, tls = session.closed.result(), target.tls is not None
+        raise await mismatch.no_http2(
+            reason, first.first, tls=tls, alpn=first.alpn, dial=reach, name=target.server_name
+        )
+    return session
 
 
 def _check_pin(pins: tuple[str, ...], transport: asyncio.BaseTransport) -> None:
@@ -212,6 +179,8 @@ def _check_pin(pins: tuple[str, ...], transport: asyncio.BaseTransport) -> None:
     try:
         presented = pin_of_der(certificate)
     except ValueError as error:
-        raise ExitUnavailable(f"the server's certificate cannot be read: {error}") from None
+        text = f"the server's certificate cannot be read: {error}"
+        raise ExitUnavailable(text, FailureKind.EXIT_CERTIFICATE) from None
     if presented not in pins:
-        raise ExitUnavailable(f"the server has another key than SERVER_FINGERPRINT says: {presented}")
+        text = f"the server has another key than SERVER_FINGERPRINT says: {presented}"
+        raise ExitUnavailable(text, FailureKind.EXIT_CERTIFICATE)

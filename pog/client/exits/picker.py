@@ -109,6 +109,7 @@ class Picker(Generic[S]):
 
     def __init__(self, redial: Redial, age: float, rng: random.Random | None = None) -> None:
         self.waiting: deque[Request[S]] = deque()
+        self.hurry = False  # whether the next dial is to be as early as if requests waited
         self.scarce = False  # whether the last `take` left few free streams
         self._redial = redial
         self._age = age
@@ -204,9 +205,10 @@ class Picker(Generic[S]):
         self._retire(now, step)
         self._grant(step)
         wanted = self._wanted() - dialling
-        dial_at = self._redial.due(urgent=bool(self.waiting))
+        dial_at = self._redial.due(urgent=self.hurry or bool(self.waiting))
         if wanted > 0 and now >= dial_at:
             self._redial.began(now)
+            self.hurry = False
             step.dials = wanted
         times = [connection.retires_at for connection in self._connections if not connection.old]
         if len(self._connections) > 1:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic
 
 from pog.client.exits.picker import Picker, Request, S
 from pog.client.exits.redial import Backoff, Redial
-from pog.errors import ExitUnavailable, FailureKind
+from pog.errors import WORDINGS, ExitUnavailable, FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,6 +29,7 @@ class Limits:
     """`wait`: how long a request waits for a connection. `age`: of a connection that takes new streams; 0 is no limit.
     `urgent_interval`: between two dials while requests wait. Seconds, all of them. `waiting`: requests that may wait.
     `fail_fast`: requests wait for the dial under way only, and not at all once one has failed: others can serve them.
+    Where a dial has failed for a reason that lasts (a certificate, a wrong setting) no request waits either.
     """
 
     wait: float
@@ -97,6 +98,17 @@ class Pool(Generic[S]):
         """Whether there is no connection and the last dial failed."""
         return self._redial.failing and not self._picker.connected
 
+    @property
+    def _hopeless(self) -> bool:
+        """Whether nothing is gained by waiting for a connection."""
+        return self.down and (self._limits.fail_fast or WORDINGS[self._kind].lasting)
+
+    def _wanted_again(self) -> None:
+        """A request was told a reason that lasts. Somebody may be mending it: the next dial comes as if it waited."""
+        if not self._limits.fail_fast:
+            self._picker.hurry = True
+            self._update()
+
     # For the opener of streams.
 
     def pick(self, avoid: S | None = None) -> S | None:
@@ -114,7 +126,8 @@ class Pool(Generic[S]):
         session = self.pick(avoid)
         if session is not None:
             return session
-        if self._closed or (self._limits.fail_fast and self.down):
+        if self._closed or self._hopeless:
+            self._wanted_again()
             raise self._unavailable()
         waiting = len(self._picker.waiting)
         if waiting >= self._limits.waiting:
@@ -137,7 +150,7 @@ class Pool(Generic[S]):
             while True:
                 self._update()
                 await woken.wait()
-                if self._closed or (self._limits.fail_fast and self.down):
+                if self._closed or self._hopeless:
                     raise self._unavailable()
                 session = self._picker.claim(request)
                 if session is not None:
@@ -244,6 +257,6 @@ class Pool(Generic[S]):
         level = logging.WARNING if reason != self._reason else logging.DEBUG
         log.log(level, "exit %s: cannot connect: %s; next attempt in %.1f s", self._name, reason, delay)
         self._reason, self._kind = reason, kind
-        if self._limits.fail_fast:
+        if self._hopeless:
             for request in [*self._picker.waiting]:
                 request.wake()

@@ -57,8 +57,8 @@ class Dials:
         await turns()
         return session
 
-    async def fail(self, reason: str = "refused") -> None:
-        (await self.next()).set_exception(ExitUnavailable(reason))
+    async def fail(self, reason: str = "refused", kind: FailureKind = FailureKind.EXIT_UNAVAILABLE) -> None:
+        (await self.next()).set_exception(ExitUnavailable(reason, kind))
         await turns()
 
 
@@ -355,6 +355,30 @@ async def test_a_connection_without_room_from_the_beginning_counts_as_a_failed_d
     assert dials.count == 1
     with pytest.raises(ExitUnavailable, match="takes no streams"):
         await pool.acquire()
+    await pool.close()
+
+
+@pytest.mark.parametrize(
+    "kind", [FailureKind.EXIT_CERTIFICATE, FailureKind.EXIT_MISCONFIGURED, FailureKind.EXIT_CREDENTIALS]
+)
+async def test_a_reason_that_lasts_is_told_at_once(kind: FailureKind) -> None:
+    """And whoever mends it need not wait for a back-off: each request brings the next dial forward."""
+    dials = Dials()
+    pool = make(dials, Limits(1000, 0, Backoff(base=1000, maximum=1000), urgent_interval=0.01))
+    waiting = asyncio.create_task(pool.acquire())
+    await dials.fail("the certificate", kind)
+    with pytest.raises(ExitUnavailable, match="^west: the certificate$") as caught:
+        await waiting
+    assert caught.value.failure.kind is kind
+    for _ in range(2):
+        with pytest.raises(ExitUnavailable, match="^west: the certificate$"):
+            await pool.acquire()
+        await dials.fail("the certificate", kind)
+    assert dials.count == 3, "no request, no dial before the back-off"
+    with pytest.raises(ExitUnavailable):
+        await pool.acquire()
+    session = await dials.connect()
+    assert await pool.acquire() is session
     await pool.close()
 
 
