@@ -83,11 +83,14 @@ class DialledTransport(asyncio.Transport):
         self._socket = dialled.transport
         # The relay calls it for every chunk.
         self.write = self._socket.write  # type: ignore[method-assign]
-        self._paused = False
+        self._paused = self._begun = False
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         assert isinstance(protocol, asyncio.Protocol)
         self._socket.set_protocol(protocol)
+        if self._begun:
+            return  # perhaps within the first call, which goes on
+        self._begun = True
         early, self._dialled.early = self._dialled.early, b""
         if early:
             protocol.data_received(early)

@@ -56,13 +56,17 @@ class RetryTransport(asyncio.Transport):
         super().__init__()
         self._tunnel = tunnel
         self._inner = tunnel.transport
+        self._inner_protocol = _Inner(self)
         self._again = again
         self._state = _State.FLIGHT
         self._protocol: asyncio.Protocol | None = None
         self._flight = bytearray()
         self._eof = False
         self._paused = False
-        self._full = False
+        # What the transport inside said last, and what the protocol was told last.
+        self._inner_full = self._full = False
+        # Whether the protocol has to wait for another transport inside until that has got the flight.
+        self._exchanging = False
         self._closing = False
         self._lost = False
         self._attempt: Attempt | None = None
@@ -88,7 +92,8 @@ class RetryTransport(asyncio.Transport):
             self._lose(error)
 
     def inner_full(self, full: bool) -> None:
-        self._tell_full(full)
+        self._inner_full = full
+        self._update_full()
 
     def _silent(self) -> None:
         self._timer = None
@@ -112,20 +117,21 @@ class RetryTransport(asyncio.Transport):
         self._flight = bytearray()
         self._stop_timer()
         assert self._protocol is not None
-        self._inner.set_protocol(self._protocol)
+        if not self._exchanging:
+            self._inner.set_protocol(self._protocol)
         return self._protocol
 
     def _retry(self, why: str, error: Exception | None) -> None:
         self._state = _State.WAITING
         self._broken = error or ConnectionLost(why)
         self._stop_timer()
-        old, tunnel = self._inner, self._tunnel
-        if not old.is_closing():
-            old.set_protocol(asyncio.Protocol())  # nobody hears of its end
-            old.abort()
+        tunnel = self._tunnel
+        self._inner_protocol.outer = None  # nobody hears of its end, which may come late
+        if not self._inner.is_closing():
+            self._inner.abort()
         tunnel.on_end(Ended(Reason.RESET, Side.TUNNEL, self._broken, len(self._flight), 0))
         tunnel.on_end = unheard
-        self._tell_full(True)
+        self._update_full()
         attempt = self._again.again(why, self._opened)
         if self._state is _State.WAITING:
             self._attempt = attempt
@@ -137,22 +143,27 @@ class RetryTransport(asyncio.Transport):
             self._lose(self._broken)
             return
         self._tunnel.exit, self._tunnel.on_end, self._tunnel.reason = result.exit, result.on_end, result.reason
-        self._inner = result.transport
-        flight, eof = bytes(self._flight), self._eof
-        self._state = _State.FLIGHT
-        self._full = False  # the new one is empty
-        if self._again.left:
-            self._inner.set_protocol(_Inner(self))
-            self._watch()
-        else:
+        self._inner = inner = result.transport
+        self._inner_protocol = _Inner(self)
+        self._inner_full = False
+        flight = bytes(self._flight)
+        self._state, self._exchanging = _State.FLIGHT, True
+        inner.set_protocol(self._inner_protocol)
+        if self._inner is not inner or self._state is _State.WAITING or self._lost:
+            return  # it had been lost before, and told so within the call
+        if not inner.is_closing():
+            if self._paused:
+                inner.pause_reading()
+            inner.write(flight)
+            if self._eof and inner.can_write_eof():
+                inner.write_eof()
+        self._exchanging = False
+        if self._state is _State.THROUGH or not self._again.left:
             self._through()
-        if self._paused:
-            self._inner.pause_reading()
-        self._inner.write(flight)
-        if eof and self._inner.can_write_eof():
-            self._inner.write_eof()
-        if not self._full and not self._closing:
-            self._protocol.resume_writing()
+        else:
+            self._watch()
+        if not self._closing:
+            self._update_full()
 
     def _lose(self, error: Exception | None) -> None:
         if not self._lost:
@@ -161,14 +172,11 @@ class RetryTransport(asyncio.Transport):
             assert self._protocol is not None
             self._protocol.connection_lost(error)
 
-    def _tell_full(self, full: bool) -> None:
-        if full == self._full or self._protocol is None:
-            return
-        self._full = full
-        if full:
-            self._protocol.pause_writing()
-        elif self._state is not _State.WAITING:
-            self._protocol.resume_writing()
+    def _update_full(self) -> None:
+        full = self._inner_full or self._state is _State.WAITING
+        if full != self._full and self._protocol is not None:
+            self._full = full
+            (self._protocol.pause_writing if full else self._protocol.resume_writing)()
 
     def _watch(self) -> None:
         if self._timer is None and self._flight and self._flight[0] == HANDSHAKE:
@@ -188,7 +196,7 @@ class RetryTransport(asyncio.Transport):
         if self._state is _State.THROUGH:
             self._inner.set_protocol(protocol)
         elif first:
-            self._inner.set_protocol(_Inner(self))
+            self._inner.set_protocol(self._inner_protocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         assert self._protocol is not None
@@ -218,6 +226,10 @@ class RetryTransport(asyncio.Transport):
         self._eof = True
         if self._state is not _State.WAITING:
             self._inner.write_eof()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        if self._state is not _State.WAITING:
+            self._inner.set_write_buffer_limits(high, low)
 
     def get_write_buffer_size(self) -> int:
         return len(self._flight) if self._state is _State.WAITING else self._inner.get_write_buffer_size()
@@ -256,22 +268,26 @@ class RetryTransport(asyncio.Transport):
 
 
 class _Inner(asyncio.Protocol):
-    """What the transport inside talks to until a byte has come down."""
+    """What a transport inside talks to until a byte has come down; without `outer` it was given up."""
 
     def __init__(self, outer: RetryTransport) -> None:
-        self._outer = outer
+        self.outer: RetryTransport | None = outer
 
     def data_received(self, data: bytes) -> None:
-        self._outer.inner_data(data)
+        if self.outer is not None:
+            self.outer.inner_data(data)
 
     def eof_received(self) -> bool | None:
-        return self._outer.inner_eof()
+        return self.outer.inner_eof() if self.outer is not None else True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._outer.inner_lost(exc)
+        if self.outer is not None:
+            self.outer.inner_lost(exc)
 
     def pause_writing(self) -> None:
-        self._outer.inner_full(True)
+        if self.outer is not None:
+            self.outer.inner_full(True)
 
     def resume_writing(self) -> None:
-        self._outer.inner_full(False)
+        if self.outer is not None:
+            self.outer.inner_full(False)

@@ -8,13 +8,16 @@ import struct
 
 import pytest
 
-from pog.client.exits.direct import DirectExit
+from pog.client.exits.direct import DialledTransport, DirectExit
 from pog.client.exits.kinds import BUILT_IN, make_exit
 from pog.client.exits.reject import RejectExit
+from pog.client.exits.retry import RetryTransport
 from pog.config.exits import BuiltIn
 from pog.errors import FailureKind, Refused, SettingsError
+from pog.net.dial import Dialled
 from pog.tunnel.ended import Ended, Reason
 from pog.tunnel.relay import Relay
+from pog.tunnel.request import Attempt, Tunnel
 from tests.client.support import SECONDS, SETTINGS, open_tunnel
 from tests.helpers.relay import Counted
 
@@ -36,6 +39,23 @@ class Received(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set_result(exc)
+
+
+class Events(asyncio.Protocol):
+    """What a tunnel tells, in order."""
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.seen.append(data)
+
+    def eof_received(self) -> bool:
+        self.seen.append("eof")
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.seen.append("lost")
 
 
 async def test_a_tunnel_is_a_connection_and_what_the_destination_says_first_is_not_lost() -> None:
@@ -80,6 +100,33 @@ async def test_a_destination_that_has_ended_already_is_told_as_such() -> None:
             assert (await ended).reason is Reason.DONE
             writer.close()
             accepted.close()
+
+
+class NoMore:
+    """There is another exit, which is never asked."""
+
+    left = True
+
+    def again(self, why: str, done: object) -> Attempt:
+        raise AssertionError(why)
+
+
+@pytest.mark.parametrize("end", ["eof", "lost"])
+async def test_with_other_exits_what_the_destination_says_first_comes_before_its_end(end: str) -> None:
+    here, there = socket.socketpair()
+    _, dialled = await asyncio.get_running_loop().create_connection(Dialled, sock=here)
+    dialled.early = b"bye"
+    if end == "eof":
+        dialled.ended = True
+    else:
+        dialled.lost = ConnectionResetError("closed")
+    tunnel = Tunnel(DialledTransport(dialled), "direct")
+    retry = RetryTransport(tunnel, NoMore())
+    events = Events()
+    retry.set_protocol(events)
+    assert events.seen == [b"bye", end]
+    retry.abort()
+    there.close()
 
 
 async def test_a_tunnel_that_breaks_resets_the_connection() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pog.tunnel.ended import Ended
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+USUAL = 65536
 
 
 class Inner(asyncio.Transport):
@@ -32,7 +33,11 @@ class Inner(asyncio.Transport):
         self.written = bytearray()
         self.eof = self.aborted = self.closed = False
         self.reading = True
+        self.limit: int | None = USUAL
         self.down: asyncio.Protocol
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.limit = high
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         assert isinstance(protocol, asyncio.Protocol)
@@ -64,6 +69,20 @@ class Inner(asyncio.Transport):
 
     def abort(self) -> None:
         self.aborted = True
+
+
+class Gone(Inner):
+    """It was lost before anybody listened, and can be used no more."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        super().set_protocol(protocol)
+        self.closed = True
+        self.down.connection_lost(ConnectionResetError("closed"))
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        raise RuntimeError("the handler is closed")  # as uvloop does
+
+    pause_reading = resume_reading = write_eof = lambda self: self.write(b"")
 
 
 class Local(asyncio.Protocol):
@@ -268,6 +287,85 @@ async def test_silence_after_a_client_hello_is_a_break_and_after_a_get_is_none(
     assert len(due) == 1
     answered.first.down.data_received(b"x")
     assert not due
+
+
+async def test_a_limit_of_what_waits_is_the_limit_of_the_transport_inside() -> None:
+    """A relay sets one where many small pieces come."""
+    scene = Scene()
+    for _ in range(2):
+        scene.outer.set_write_buffer_limits(high=0)
+        assert scene.first.limit == 0
+        scene.outer.set_write_buffer_limits()
+        assert scene.first.limit is None
+        scene.first.down.data_received(b"x")
+    waiting = Scene()
+    waiting.outer.write(GET)
+    waiting.first.down.connection_lost(None)
+    waiting.outer.set_write_buffer_limits(high=0)
+    assert waiting.next_exit().limit == USUAL, "what waits there is the first flight, and small"
+
+
+async def test_an_exit_that_breaks_while_it_is_taken_over_is_given_up_for_the_next() -> None:
+    """A dialled connection tells within set_protocol what has happened to it before."""
+    scene = Scene(2)
+    scene.outer.write(GET)
+    scene.first.down.connection_lost(None)
+    gone = Gone()
+    scene.others.answer(Tunnel(gone, "b"))
+    assert not gone.written
+    assert scene.local.paused and not scene.local.lost
+    last = scene.next_exit("c")
+    assert bytes(last.written) == GET
+    assert not scene.local.paused
+    last.down.data_received(b"answer")
+    assert bytes(scene.local.data) == b"answer"
+
+
+class Narrow(Inner):
+    """It is full after each write; `early` comes as soon as anybody listens."""
+
+    early = b""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        super().set_protocol(protocol)
+        early, self.early = self.early, b""
+        if early:
+            self.down.data_received(early)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        super().write(data)
+        self.down.pause_writing()
+
+
+@pytest.mark.parametrize("others", [1, 2])
+@pytest.mark.parametrize("early", [b"", b"220 hello"])
+async def test_a_user_waits_for_an_exit_that_the_first_flight_has_filled(others: int, early: bytes) -> None:
+    scene = Scene(others)
+    scene.outer.write(GET)
+    scene.first.down.connection_lost(None)
+    narrow = Narrow()
+    narrow.early = early
+    scene.others.answer(Tunnel(narrow, "b"))
+    assert bytes(narrow.written) == GET
+    assert bytes(scene.local.data) == early
+    assert scene.local.paused
+    narrow.down.resume_writing()
+    assert not scene.local.paused
+
+
+async def test_the_late_end_of_an_exit_that_was_given_up_is_nobodys() -> None:
+    """A socket that is closing tells its end in the next turn of the loop."""
+    scene = Scene()
+    scene.outer.write(GET)
+    scene.first.closed = True
+    old = scene.first.down
+    old.eof_received()
+    assert scene.others.asked
+    old.connection_lost(broken())
+    old.pause_writing()
+    old.resume_writing()
+    assert scene.local.paused and not scene.local.lost
+    assert bytes(scene.next_exit().written) == GET
 
 
 ACTS = st.sampled_from(
