@@ -11,8 +11,8 @@ RELAYED     the end of the relay; the transport has another     CLOSED
             protocol
 PAGE        the end of the answer (page_answer); the            CLOSED
             transport has another protocol
-LINGERING   the user's close; an answer was sent, what still    CLOSED
-            arrives is dropped, a timer runs
+LINGERING   the user's close; the answer is on its way, what    CLOSED
+            still arrives is dropped, a timer runs
 CLOSED      nothing
 """
 
@@ -21,12 +21,13 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, assert_never, cast
 
 from pog.client import opening
 from pog.client.exchanges import Exchanges
-from pog.client.opening import USER_LEFT, Opening, internal, joined, parted
-from pog.client.page_answer import LINGER, PageAnswer
+from pog.client.opening import STOPPING, USER_LEFT, Opening, internal, joined, parted
+from pog.client.page_answer import LINGER, NO_PROGRESS_TIMEOUT, PageAnswer
 from pog.errors import Failure, FailureKind, Refused
 from pog.front.base import NEED_MORE, FrontOptions, NeedMore, PageRequest, Reply, TunnelWanted
 from pog.front.base import Credentials as PresentedCredentials
@@ -172,7 +173,10 @@ class UserConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        if self._exchanges is not None:
+        if self._state is State.LINGERING:
+            self._stop_timer()
+            self._linger()
+        elif self._exchanges is not None:
             self._exchanges.user_full(False)
             self._advance()
 
@@ -265,16 +269,16 @@ class UserConnection(asyncio.Protocol):
         self._transport.resume_reading()
         self._handle(self._front.receive_data(kept))
 
-    def _give_up(self) -> None:
+    def _give_up(self, why: Failure = USER_LEFT) -> None:
         """Nobody wants the answer any more."""
-        self._end_exchanges()
+        self._end_exchanges(why)
         if self._state is not State.BUSY:
             return
         self._state = State.CLOSED
         if self._task is not None:
             self._task.cancel()
         if self._opening is not None:
-            self._opening.cancel()
+            self._opening.cancel(why)
 
     # A tunnel of the user's own
 
@@ -366,9 +370,9 @@ class UserConnection(asyncio.Protocol):
         if self._gone:
             self._shared.left(self)
 
-    def _end_exchanges(self) -> None:
+    def _end_exchanges(self, why: Failure = USER_LEFT) -> None:
         if self._exchanges is not None:
-            self._exchanges.user_lost()
+            self._exchanges.give_up(why)
 
     def _advance(self) -> None:
         """On to the next request, which may have arrived already. A loop: each may be answered within this call."""
@@ -419,7 +423,19 @@ class UserConnection(asyncio.Protocol):
             self._transport.write_eof()
         else:  # TLS reads on, until the user says its end
             self._transport.close()
-        self._timer = after(LINGER, self._transport.abort)
+        self._transport.set_write_buffer_limits(high=0)
+        self._linger()
+
+    def _linger(self, unsent: int = 0) -> None:
+        """The time for what still arrives begins when all of the answer is with the system. Until then the user has to
+        take some of it now and then; `unsent` is what was left of it the last time."""
+        left = self._transport.get_write_buffer_size()
+        if not left:
+            self._timer = after(LINGER, self._transport.abort)
+        elif left == unsent:
+            self._transport.abort()
+        else:
+            self._timer = after(NO_PROGRESS_TIMEOUT, partial(self._linger, left))
 
     # The end
 
@@ -431,16 +447,22 @@ class UserConnection(asyncio.Protocol):
             self._shared.left(self)
 
     def close(self) -> None:
-        """Ends the connection in whatever state it is."""
+        """Ends the connection in whatever state it is. What has begun is reset, so that it does not look complete."""
         if self._state is State.RELAYED:
             self._relay.stop()
         elif self._state is State.PAGE:
             self._page.close()
-        elif self._fast:
-            self._give_up()
-            reset(self._transport)
+        elif self._transport.is_closing():
+            self._transport.abort()
         else:
-            self._give_up()
+            begun = self._fast or (self._exchanges is not None and self._exchanges.answer_begun)
+            waits = self._opening is not None or self._state is State.EXCHANGE
+            self._give_up(STOPPING)
+            if begun:
+                reset(self._transport)
+                return
+            if waits:
+                self._transport.write(self._front.refused(STOPPING))
             self._transport.close()
 
     @property

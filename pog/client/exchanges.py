@@ -22,7 +22,7 @@ import contextlib
 from typing import TYPE_CHECKING, Protocol
 
 from pog.client.kept import KeptTunnels
-from pog.client.opening import Opening, Shared
+from pog.client.opening import STOPPING, USER_LEFT, Opening, Shared
 from pog.client.upstream import Upstream
 from pog.errors import WORDINGS, Failure, FailureKind, Refused
 from pog.process.timers import Timer, after
@@ -55,7 +55,7 @@ class Connection(Protocol):
         """The tunnel is to be handed over to the user, who has sent `early` already."""
 
     def tunnels_ended(self) -> None:
-        """After `user_lost`: the last tunnel has ended."""
+        """No tunnel is open for now."""
 
 
 class Exchanges:
@@ -67,7 +67,6 @@ class Exchanges:
         "_exchange",
         "_front",
         "_kept",
-        "_lost",
         "_opening",
         "_reading",
         "_remote",
@@ -95,7 +94,7 @@ class Exchanges:
         self._kept = KeptTunnels()
         # All tunnels that have not ended.
         self._tunnels: set[Upstream] = set()
-        self._user_full = self._lost = False
+        self._user_full = False
         # The exchange under way.
         self._opening: Opening | None = None
         self._upstream: Upstream | None = None
@@ -135,7 +134,7 @@ class Exchanges:
         """Whether the user, who sends no more, still waits for an answer: one that has sent its request does."""
         self._user_ended = True
         if not self._early and not self._exchange.request_complete:
-            self.user_lost()
+            self.give_up(USER_LEFT)
             return False
         self._look(None)
         return True
@@ -146,16 +145,20 @@ class Exchanges:
         if self._upstream is not None:
             self._upstream.hold(full)
 
-    def user_lost(self) -> None:
+    def give_up(self, why: Failure) -> None:
         """Nobody waits for anything any more: all tunnels end. May be called at any time, and more than once."""
-        self._lost = True
         opening, upstream = self._opening, self._upstream
         self._over()
         if opening is not None:
-            opening.cancel()
+            opening.cancel(why)
         if upstream is not None:
-            upstream.give_up("the user left")
+            upstream.give_up(why.text)
         self._kept.close_all()
+
+    @property
+    def answer_begun(self) -> bool:
+        """Whether the user has got a part of an answer, and waits for the rest."""
+        return self._upstream is not None and self._exchange.answer_begun
 
     @property
     def tunnels(self) -> int:
@@ -193,7 +196,7 @@ class Exchanges:
         if early:
             self._send(early)
         if self._user_ended and self._upstream is upstream and not self._exchange.request_complete:
-            self.user_lost()
+            self.give_up(USER_LEFT)
             self._connection.exchange_broken()
         self._read()
 
@@ -252,11 +255,15 @@ class Exchanges:
             self._cut(self._failure(how))
         else:
             self._kept.close(upstream)
-        if self._lost and not self._tunnels:
+        if not self._tunnels:
             self._connection.tunnels_ended()
 
     def unsent(self, upstream: Upstream) -> int:
         return self._transport.get_write_buffer_size() if upstream is self._upstream else 0
+
+    def limit_unsent(self, high: int | None) -> None:
+        if not self._transport.is_closing():
+            self._transport.set_write_buffer_limits(high)
 
     # The end of the exchange
 
@@ -267,7 +274,9 @@ class Exchanges:
         if exchange.passes_through:
             self._tunnels.discard(upstream)
             self._kept.close_all()
-            self._connection.exchange_switched(upstream, exchange.user_data(b""))
+            early = exchange.user_data(b"")
+            self._read()
+            self._connection.exchange_switched(upstream, early)
             return
         if exchange.tunnel_reusable and not upstream.is_closing():
             upstream.hold(False)
@@ -312,7 +321,7 @@ class Exchanges:
     def _failure(self, how: Ended) -> Failure:
         kind = FailureKind.NO_ANSWER if how.reason is Reason.RESET else FailureKind.TIMEOUT
         if how.reason is Reason.STOPPED:
-            return Failure(FailureKind.STOPPING, "pog is stopping")
+            return STOPPING
         text = f"{self._wanted.destination} {WORDINGS[kind].summary}"
         return Failure(kind, f"{text}: {how.error}" if how.error is not None else text)
 
@@ -332,7 +341,7 @@ class Exchanges:
         received = self._upstream.received if self._upstream is not None else 0
         progress = received, self._transport.get_write_buffer_size()
         if progress == seen:
-            self.user_lost()
+            self.give_up(USER_LEFT)
             self._connection.exchange_broken()
         elif limit > 0:
             self._watch = after(limit, lambda: self._look(progress))

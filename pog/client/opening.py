@@ -71,8 +71,8 @@ class Opening:
         else:
             self._task = self._shared.loop.create_task(self._authenticate(wanted.authorization), name="authenticate")
 
-    def cancel(self) -> None:
-        """Nobody wants the tunnel any more: the user left."""
+    def cancel(self, why: Failure) -> None:
+        """Nobody wants the tunnel any more."""
         if self._done is None:
             return
         self._done = None
@@ -80,7 +80,7 @@ class Opening:
             self._task.cancel()
         if self._attempt is not None:
             self._attempt.cancel()
-        self._shared.observer.refused(self._record, USER_LEFT)
+        self._shared.observer.refused(self._record, why)
 
     async def _authenticate(self, authorization: str | None) -> None:
         try:
@@ -152,3 +152,4 @@ def internal(error: Exception) -> Failure:
 
 
 USER_LEFT = Failure(FailureKind.GONE, "the user left")
+STOPPING = Failure(FailureKind.STOPPING, "pog is stopping")

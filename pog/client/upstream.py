@@ -38,6 +38,9 @@ class Owner(Protocol):
     def unsent(self, upstream: Upstream) -> int:
         """Bytes that the user has still to take."""
 
+    def limit_unsent(self, high: int | None) -> None:
+        """The user takes no more while it has still to take so many bytes; None is what is usual."""
+
 
 class Upstream(asyncio.Transport):
     """The user's end of one tunnel's relay, and the tunnel as its owner sees it."""
@@ -139,6 +142,9 @@ class Upstream(asyncio.Transport):
         if self.full:
             self.full = False
             self._owner.tunnel_full(self)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._owner.limit_unsent(high)
 
     def get_write_buffer_size(self) -> int:
         return self._owner.unsent(self)

@@ -289,3 +289,18 @@ async def test_drain_lets_tunnels_end_and_then_cuts_them() -> None:
         assert tunnel.aborted
         for each in (idle, user, opening):
             each.leave()
+
+
+async def test_an_exit_that_answers_when_the_users_connection_is_closing_is_told_of_the_end() -> None:
+    """A write that fails closes a socket, whose protocol learns of it in the next turn of the loop."""
+    async with front() as here:
+        user = await here.user()
+        user.send(connect_head("origin:443"))
+        asked = await here.exit.asked()
+        (connection,) = here.connections._connections
+        connection._transport.close()
+        tunnel = asked.open()
+        assert tunnel.aborted
+        assert [how.reason for how in tunnel.ends] == [Reason.CANCELLED]
+        await here.gone()
+        user.leave()

@@ -562,6 +562,63 @@ async def test_a_user_who_took_no_more_while_its_tunnel_opened() -> None:
         await here.gone()
 
 
+async def test_many_small_pieces_for_a_slow_reader_stop_the_tunnel_early() -> None:
+    """Each that a socket has to keep costs a kilobyte, so their number counts."""
+    async with front() as here:
+        user = await here.user()
+        user.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a read transport as well
+        user.send(get())
+        tunnel = (await here.exit.asked()).open()
+        tunnel.down.data_received(b"HTTP/1.0 200 OK\r\n\r\n")
+        size = 0
+        while tunnel.reading:  # as much as the system takes
+            tunnel.down.data_received(bytes(100_000))
+            size += 100_000
+            await asyncio.sleep(0)
+        pieces = 3000
+        for _ in range(pieces):
+            tunnel.down.data_received(b"x")
+        user.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        await user.head()
+        await user.receive(size + pieces)
+        await until(lambda: tunnel.reading)
+        tunnel.down.eof_received()
+        assert await user.rest() == b""
+        user.leave()
+        await here.gone()
+
+
+async def test_a_slow_reader_gets_the_rest_of_a_last_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pog.client.connection.LINGER", 0.05)
+    async with front() as here:
+        user = await here.user()
+        user.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        user.send(get("", "Connection: close"))
+        tunnel = (await here.exit.asked()).open()
+        content = bytes(20_000_000)
+        tunnel.down.data_received(b"HTTP/1.0 200 OK\r\n\r\n" + content)
+        tunnel.down.eof_received()
+        await asyncio.sleep(0.2)
+        user.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        await user.head()
+        assert await user.rest() == content
+        await here.gone()
+        user.leave()
+
+
+async def test_one_who_takes_nothing_of_a_last_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pog.client.connection.NO_PROGRESS_TIMEOUT", 0.05)
+    async with front() as here:
+        user = await here.user()
+        user.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        user.send(get("", "Connection: close"))
+        tunnel = (await here.exit.asked()).open()
+        tunnel.down.data_received(b"HTTP/1.0 200 OK\r\n\r\n" + bytes(20_000_000))
+        tunnel.down.eof_received()
+        await here.gone()
+        user.leave()
+
+
 async def test_a_full_tunnel_stops_the_user() -> None:
     async with front() as here:
         user = await here.user()
@@ -665,6 +722,37 @@ async def test_an_upgrade_gives_the_tunnel_to_the_user() -> None:
         assert here.metric("tunnelling_connections_total") == 0
 
 
+async def test_much_that_is_sent_behind_an_upgrade_arrives() -> None:
+    """More than is read of a user while its request is answered."""
+    async with front() as here:
+        user = await here.user()
+        user.send(get("", *WEBSOCKET) + bytes(1_000_000))
+        tunnel = (await here.exit.asked()).open()
+        tunnel.written.clear()
+        await until(lambda: not user.writer.transport.get_write_buffer_size())
+        tunnel.down.data_received(SWITCHED)
+        await tunnel.until(written=1_000_000)
+        user.reset()
+        await tunnel.until(aborted=True)
+        await here.gone()
+
+
+async def test_a_kept_tunnel_that_ends_behind_an_upgraded_one_is_waited_for() -> None:
+    async with front() as here:
+        user = await here.user()
+        kept = await exchange(here, user, get(host="other"))
+        kept.close = lambda: None  # type: ignore[method-assign]  # it has still to send something
+        user.send(get("", *WEBSOCKET))
+        tunnel = (await here.exit.asked()).open()
+        tunnel.down.data_received(SWITCHED)
+        await user.head()
+        user.reset()
+        await tunnel.until(aborted=True)
+        assert here.connections._connections
+        kept.down.connection_lost(None)
+        assert not here.connections._connections
+
+
 async def test_back_pressure_survives_an_upgrade() -> None:
     async with front() as here:
         user = await here.user()
@@ -747,6 +835,36 @@ async def test_the_end_of_the_drain_cuts_an_exchange() -> None:
         await tunnel.until(aborted=True)
         user.leave()
         await here.gone()
+
+
+async def test_an_answer_that_the_end_of_the_drain_cuts_does_not_look_complete() -> None:
+    async with front() as here:
+        user = await here.user()
+        user.send(get())
+        tunnel = (await here.exit.asked()).open()
+        tunnel.down.data_received(b"HTTP/1.0 200 OK\r\n\r\nhalf")
+        await user.head()
+        assert await here.connections.drain(0.05) == 1
+        with pytest.raises(ConnectionResetError):
+            await user.rest()
+        user.leave()
+
+
+async def test_the_end_of_the_drain_is_the_answer_to_who_waits() -> None:
+    async with front() as here:
+        forwarded, opening, answered = await here.user(), await here.user(), await here.user()
+        forwarded.send(get())
+        await here.exit.asked()
+        answered.send(get())
+        (await here.exit.asked()).open()
+        opening.send(connect_head("h:443"))
+        await here.exit.asked()
+        assert await here.connections.drain(0.05) == 3
+        for user in (forwarded, opening, answered):
+            status, fields, body = await user.answer()
+            assert (status, body) == (503, b"pog is stopping\n")
+        await here.gone()
+        assert [line[-5:] for line in here.reasons] == ["pping"] * 2
 
 
 async def test_via_is_a_setting() -> None:
