@@ -18,6 +18,7 @@ from pog.client.exits.kinds import make_exits
 from pog.client.exits.routed import RoutedExit
 from pog.client.pages import Pages
 from pog.client.reload import reload_exits
+from pog.config.exits import ServerExit
 from pog.config.original import differences
 from pog.net.renewal import Renewal
 from pog.observe.accesslog import AccessLog
@@ -73,6 +74,7 @@ async def run(
     connections = Connections(settings, exit, pages, authenticator, observer)
     if settings.pog_auth is not None:
         log.info("using client-server auth %s", settings.pog_auth)
+    _warn_of_unverified(settings)
     metrics.start()
     expiry = ExpiryWatch(lambda: authenticator.items, "CLIENT_AUTH_")
     expiry.start()
@@ -106,6 +108,17 @@ async def run(
             each()
         authenticator.close()
         metrics.close()
+
+
+def _warn_of_unverified(settings: ClientSettings) -> None:
+    """A pinned key is looked at all the same."""
+    for each in settings.exits:
+        if isinstance(each, ServerExit) and each.skip_verify and not each.insecure and not each.fingerprint:
+            log.warning(
+                "exit %s: SKIP_VERIFY: its certificate is not verified, so anyone on the way can read everything and"
+                " take the credentials; SERVER_FINGERPRINT or SERVER_CA_FILE verify an own one",
+                each.name,
+            )
 
 
 def _token(named: str) -> str:

@@ -125,6 +125,8 @@ def test_tls_at_hypercorn(origins: Origins, authority: Authority) -> None:
             client = pog.client(server.host_port, {"INSECURE": "", "EXIT_WAIT": "0.5", **env})
             with client.program, connect(client.address, target) as tunnel:
                 assert tunnel.status == status, (env, tunnel.head)
+                unverified = [line for line in client.program.stderr if "WARNING" in line and "SKIP_VERIFY" in line]
+                assert bool(unverified) is ("SKIP_VERIFY" in env)
                 if status == 503:
                     assert "certificate" in tunnel.fields["x-proxy-over-grpc-error"].lower()
 
