@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _FIXTURES = {"grpc_server", "grpc_channel"}
-# Whoever has one of these runs coroutine tests itself.
+# A project with one of these runs coroutine tests itself.
 _OTHER_RUNNERS = ("asyncio", "anyio", "trio", "twisted", "tornado")
 _MARKERS = (
     "grpc_transport(*names): tcp, memory, tls, app or grpcio; with several names the test runs once for each",

@@ -2,7 +2,7 @@
 
 Strategy: bcrypt is slow on purpose, about 50 ms, so
 
-1. it runs in a few threads of its own, never on the event loop, and only so many checks may wait for them;
+1. it runs in a few threads of its own, never on the event loop, and the number of checks that wait for them is limited;
 2. credentials that passed are remembered, until their item expires, under a keyed digest: neither password nor header
    is kept, and the key dies with the process; what was refused is not remembered;
 3. callers that bring the same credentials at the same time share one run;

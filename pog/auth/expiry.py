@@ -22,7 +22,7 @@ WARNED_BEFORE = timedelta(days=14)
 # Between two looks, seconds: on the wall clock, which may be set, and stands still while a machine sleeps.
 _INTERVAL = 600.0
 _DAY = timedelta(days=1)
-# A line names so many.
+# The most items that one line names.
 _MOST_NAMES = 10
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pog")
 
-# So many lines in so many seconds.
+# The most lines, and in how many seconds.
 MOST_LINES = 10
 WINDOW = 60.0
 # A name of that length is no mistake in typing; characters.

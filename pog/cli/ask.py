@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-# How a server is reached, whoever asks; and the variables that may say it.
+# How every command reaches a server; and the variables that may say it.
 _PROBE_KEYS = ("server_host", "insecure", "skip_verify", "via", "ca_file", "server_fingerprint")
 PROBE_ROWS = [row for row in rows(ClientSettings) if row.key in _PROBE_KEYS]
 PROBE_VARIABLES = {"CLIENT_POG_AUTH", *(row.env for row in PROBE_ROWS)}

@@ -95,7 +95,7 @@ async def _connect(target: Target) -> Session:
 
 
 class _NoPool:
-    """Nobody waits for what happens to the connection: whoever uses it notices."""
+    """Nobody waits for what happens to the connection: the next user of it notices."""
 
     def stream_ended(self) -> None:
         pass

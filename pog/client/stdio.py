@@ -173,7 +173,7 @@ def _received(sock: socket.socket) -> bytes:
         return b""
 
 
-# Whoever shares a terminal or a socket with us may have made it non-blocking.
+# Another process that shares a terminal or a socket with us may have made it non-blocking.
 
 
 def _read(descriptor: int) -> bytes:
@@ -194,7 +194,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def _end(stdout: int) -> None:
-    """Says the end to whoever reads it; a socket may be standard input too, which goes on."""
+    """Says the end to its reader; a socket may be standard input too, which goes on."""
     if stat.S_ISSOCK(os.fstat(stdout).st_mode):
         with socket.socket(fileno=os.dup(stdout)) as sock, suppress(OSError):
             sock.shutdown(socket.SHUT_WR)

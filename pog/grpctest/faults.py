@@ -40,7 +40,7 @@ class Faults:
     """Seconds that every byte is on its way, in either direction."""
 
     reset_after: int | None = None
-    """A connection is reset (RST in TCP) after so many bytes to the client."""
+    """A connection is reset (RST in TCP) after this number of bytes to the client."""
 
     max_concurrent_streams: int | None = None
     """What the server announces as MAX_CONCURRENT_STREAMS."""
@@ -71,7 +71,7 @@ class Faults:
             link.soon(link.reset)
 
     async def connected(self, count: int) -> None:
-        """Waits until clients have made so many connections, from the first one on. For the loop of the server."""
+        """Waits until clients have made this number of connections in all. For the loop of the server."""
         while self.connections < count:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)

@@ -21,7 +21,7 @@ class Sockets:
         self._before = _open_sockets().keys()
 
     def left(self, seconds: float = _PATIENCE) -> list[str]:
-        """The names of those that are new and are not closed after so many seconds; blocks until then."""
+        """The names of those that are new and are not closed after this number of seconds; blocks until then."""
         deadline = time.monotonic() + seconds
         pause = 0.001
         while left := [name for inode, name in _open_sockets().items() if inode not in self._before]:

@@ -13,7 +13,7 @@ NAMES = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """`server` presents it; `client` trusts it and nothing else, as does whoever is given `ca_pem`."""
+    """`server` presents it; `client` trusts it and nothing else, as does a client that is given `ca_pem`."""
 
     server: ssl.SSLContext
     client: ssl.SSLContext

@@ -5,7 +5,7 @@ are freed, and every one of the next comes back as 60 page faults: measured, 180
 half of a bulk tunnel's time.
 
 Python looks for cycles after every 700 new objects, which a few tunnels make while they open: most of what it looks at
-is alive, and is looked at again and again. Seldomer, most is gone by itself before: a tenth of the time to open one.
+is alive, and is looked at again and again. Less often, most is gone by itself before: a tenth of the time to open one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MMAP_BYTES = 1024 * 1024
 _TRIM_BYTES = 8 * 1024 * 1024
 _PAD_BYTES = 1024 * 1024
 
-# New objects between two looks for cycles, at the youngest of them; the older ones after so many looks.
+# New objects between two looks for cycles, at the youngest of them; the older ones after this number of looks.
 _COLLECT_AFTER = (20_000, 20, 50)
 
 

@@ -56,7 +56,7 @@ class Listening:
         self._places.remove(place)
 
 
-# Of Hypercorn in this process, whoever has started it.
+# Of Hypercorn in this process, however it was started.
 HERE = Listening()
 
 

@@ -74,7 +74,7 @@ def _parsed(path: str, pem: bytes) -> tuple[ec.EllipticCurvePrivateKey, datetime
 
 
 def _pem(key: ec.EllipticCurvePrivateKey, names: Sequence[str], now: datetime) -> bytes:
-    """The key and its certificate, which is no authority (RFC 5280 section 4.2.1.9): whoever trusts it trusts nothing
+    """The key and its certificate, which is no authority (RFC 5280 section 4.2.1.9): who trusts it trusts nothing
     that it would sign."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pog server")])
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())

@@ -106,7 +106,7 @@ class LaneTransport(asyncio.Transport):
                 return False
             if not self._closing:
                 assert self._protocol is not None
-                self._protocol.data_received(item)  # type: ignore[arg-type]  # as good as bytes for whoever writes it on
+                self._protocol.data_received(item)  # type: ignore[arg-type]  # as good as bytes for a protocol that writes it on
         elif item.HasField("half_close"):
             self._receive_eof()
         else:

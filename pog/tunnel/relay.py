@@ -149,9 +149,10 @@ def _drop(data: bytes | bytearray | memoryview) -> None:
 class Relay:
     """One tunnel at work, from `start` until `on_end` is called, which happens exactly once.
 
-    `local` is the user's or the destination's socket. `idle_timeout` ends a tunnel in which no byte moved for so many
-    seconds (0: never); `half_close_timeout` the same once one direction has ended. `first_byte` gets the seconds from
-    the first byte of one side, or from the start when the other one speaks first, to the first byte of `answerer`.
+    `local` is the user's or the destination's socket. `idle_timeout` ends a tunnel in which no byte moved for this
+    number of seconds (0: never); `half_close_timeout` the same once one direction has ended. `first_byte` gets the
+    seconds from the first byte of one side, or from the start when the other one speaks first, to the first byte of
+    `answerer`.
     """
 
     __slots__ = (

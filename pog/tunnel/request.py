@@ -24,7 +24,7 @@ class User:
     name: str
 
 
-# Whoever asks where no credentials are wanted; the Go original has the same word in its log.
+# The user where no credentials are wanted; the Go original has the same word in its log.
 ANONYMOUS = User("anonymous")
 
 

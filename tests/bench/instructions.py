@@ -34,7 +34,7 @@ def instructions(scale: Scale, enter: Enter) -> Figures:
 
 
 def _total(side: str, tunnels: int, enter: Enter) -> int:
-    """All instructions of one side from its start to its end, with so many tunnels between."""
+    """All instructions of one side from its start to its end, with this number of tunnels between."""
     with tempfile.TemporaryDirectory(prefix="pog-bench-") as folder:
         log = Path(folder) / "valgrind.log"
         with enter(under={side: (*_WORDS, f"--log-file={log}")}) as entrant:

@@ -57,7 +57,7 @@ FAR_AND_FAST = Link(150, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A transfer ends after so many bytes or seconds, whichever is first: with loss it would take minutes."""
+    """A transfer ends after this number of bytes or seconds, whichever is first: with loss it would take minutes."""
 
     bulk: int
     seconds: int

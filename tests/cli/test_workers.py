@@ -84,7 +84,7 @@ class System:
     # What a script does
 
     def serves(self, count: int = 1) -> None:
-        """So many workers say that they accept connections."""
+        """This number of workers say that they accept connections."""
         os.write(self._pipes[1][1], b"." * count)
 
     def ends(self, pid: int, wait_status: int = 0) -> None:

@@ -95,7 +95,7 @@ class Server:
             return await self.script.calls.get()
 
     async def connected(self, count: int) -> None:
-        """Waits until the client has made so many connections."""
+        """Waits until the client has made this number of connections."""
         async with asyncio.timeout(SECONDS):
             await self.faults.connected(count)
 

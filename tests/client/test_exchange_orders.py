@@ -44,7 +44,7 @@ TUNNEL_BOUND = HIGH + PIECE + 500 + UPLOAD
 
 
 class Wire(asyncio.Transport):
-    """One end in memory: what was written is `out`, of which its reader has `taken` so many bytes."""
+    """One end in memory: what was written is `out`, of which its reader has `taken` this number of bytes."""
 
     def __init__(self, later: list[Callable[[], None]]) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Greeting(asyncio.Protocol):
-    """Says hello to whoever comes so far."""
+    """Says hello to every client that comes so far."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast("asyncio.Transport", transport).write(b"hello")

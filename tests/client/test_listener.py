@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Counted(asyncio.Protocol):
-    """Says its number to whoever connects."""
+    """Says its number to every client."""
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner

@@ -133,7 +133,7 @@ def test_much_behind_connect_over_a_slow_uplink(origins: Origins) -> None:
 
 
 def idle(stack: ExitStack, ends: Sequence[pog.End], target: str, count: int) -> list[Peak]:
-    """Peaks above the memory with so many tunnels idle, which go when the stack does."""
+    """Peaks above the memory with this number of tunnels idle, which go when the stack does."""
     client = ends[0]
     for _ in range(count):
         assert stack.enter_context(connect(client.address, target)).status == 200

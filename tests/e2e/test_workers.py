@@ -49,7 +49,7 @@ def check_children(end: pog.End, count: int) -> list[int]:
 
 
 def open_tunnels(stack: ExitStack, end: pog.End, origin: Origin, connections: int, tunnels: int) -> list[rpc.Tunnel]:
-    """Tunnels on so many connections, each of which goes to a worker that the kernel picks."""
+    """Tunnels on this number of connections, each of which goes to a worker that the kernel picks."""
     found = []
     for _ in range(connections):
         opened = stack.enter_context(rpc.channel(end.host_port))

@@ -1,4 +1,4 @@
-"""Plays the connection under a front: sends what it is told, reads outcomes up to the one that ends the talk."""
+"""Plays the connection under a front: sends the steps given, reads outcomes up to the one that ends the talk."""
 
 from __future__ import annotations
 

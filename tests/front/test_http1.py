@@ -110,7 +110,7 @@ def test_what_is_no_http_is_answered_at_its_first_byte(first: bytes) -> None:
 
 
 def padded(head_bytes: int) -> bytes:
-    """A request whose head has exactly so many bytes."""
+    """A request whose head has exactly this number of bytes."""
     start, end = b"CONNECT h:1 HTTP/1.1\r\nX-Pad: ", b"\r\n\r\n"
     return start + b"x" * (head_bytes - len(start) - len(end)) + end
 

@@ -12,7 +12,7 @@ _ROUNDS = 4
 
 
 def expiry(hours: float) -> datetime:
-    """So many hours from now, in whole seconds."""
+    """This number of hours from now, in whole seconds."""
     return (datetime.now(UTC) + timedelta(hours=hours)).replace(microsecond=0)
 
 

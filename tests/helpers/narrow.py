@@ -42,7 +42,7 @@ def _accepting(serve: Callable[[socket.socket], None], *, at_once: int, buffer: 
 
 @contextmanager
 def flood(at_once: int) -> Iterator[str]:
-    """host:port of a destination that sends without end to so many connections at once."""
+    """host:port of a destination that sends without end to this number of connections at once."""
 
     def pour(sock: socket.socket) -> None:
         while True:

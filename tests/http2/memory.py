@@ -83,7 +83,7 @@ class Sessions:
         return time.monotonic() + self.passed
 
     async def pass_time(self, seconds: float) -> None:
-        """The clock is later by so much; both ends do what is due by then, and all that follows from it."""
+        """The clock is later by `seconds`; both ends do what is due by then, and all that follows from it."""
         self.passed += seconds
         for session in (self.client, self.server):
             session._liveness.check()
@@ -98,7 +98,7 @@ class Sessions:
 
 
 class Taker:
-    """A consumer that keeps everything, or stops after so many bytes."""
+    """A consumer that keeps everything, or stops after this number of bytes."""
 
     def __init__(self, stream: Stream, stop_after: int | None = None) -> None:
         self.stream = stream

@@ -51,7 +51,7 @@ class System:
             self._changed.notify_all()
 
     def wait_asked(self, count: int) -> None:
-        """Waits until so many lookups have begun in their threads."""
+        """Waits until this number of lookups have begun in their threads."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.asked) >= count, 10)
 

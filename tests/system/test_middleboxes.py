@@ -187,7 +187,7 @@ server {{
 def test_nginx_with_its_defaults_opens_no_server_without_users(
     scheme: str, listens: str, tmp_path: Path, origins: Origins
 ) -> None:
-    """Every peer of the server is 127.0.0.1 there, whoever comes from the network."""
+    """Every peer of the server is 127.0.0.1 there, whatever client comes from the network."""
     origin, port = origins.start(echo), unused_port()
     if listens == "PORT":
         server = pog.server({"SERVER_LISTEN": "", "PORT": str(port)})

@@ -37,7 +37,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tunnels(pair: Pair, host_port: str, count: int) -> list[str]:
-    """By what the tunnels to this destination were asked for, as the client's log says; waits for so many lines."""
+    """By what the tunnels to this destination were asked for, as the client's log says; waits for `count` lines."""
     opened: list[str] = []
     deadline = time.monotonic() + 10
     while len(opened) < count and time.monotonic() < deadline:
@@ -189,7 +189,7 @@ def test_pip(run: Tool, pair: Pair, site: Site, tmp_path: Path) -> None:
         archive.writestr("pog_test-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: pog-test\nVersion: 1\n")
         archive.writestr("pog_test-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr("pog_test-1.dist-info/RECORD", "")
-    index = ("--index-url", f"{site.url}/simple/", "--trusted-host", "127.0.0.1", "--no-cache-dir", "--isolated")
+    index = ("-i", f"{site.url}/simple/", "--trusted-host", "127.0.0.1", "--no-cache-dir", "--isolated")
     run(
         pog.POG[0],
         "-m",

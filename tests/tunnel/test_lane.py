@@ -400,7 +400,7 @@ async def test_what_is_full_when_it_is_joined_says_so() -> None:
 
 
 def late_by(session: Session, seconds: float) -> None:
-    """What the session does from time to time, as if it were so much later."""
+    """What the session does from time to time, as if it were `seconds` later."""
     session._check(time.monotonic() + seconds)
 
 
