@@ -94,8 +94,8 @@ class Request(Generic[S]):
 
 @dataclass(slots=True)
 class Step(Generic[S]):
-    """What is to be done: wake these requests, drain these connections, dial this number of times, and call `step` again at
-    that time if nothing happens before."""
+    """What is to be done: wake these requests, drain these connections, dial this number of times, and call `step`
+    again at that time if nothing happens before."""
 
     granted: list[Request[S]] = field(default_factory=list)
     drain: list[S] = field(default_factory=list)
