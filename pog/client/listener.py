@@ -70,6 +70,11 @@ class Listener:
 
     def entered(self) -> None:
         self._count += 1
+        if self._opening is None:
+            self._pause_at_limit()
+
+    def _pause_at_limit(self) -> None:
+        """All sockets or none: while they open again, one after the other, none is closed."""
         if self._count >= self._limit and self._servers:
             log.warning("%d connections, the limit: new ones wait until others end", self._count)
             self._pause()
@@ -92,6 +97,7 @@ class Listener:
             await self._open()
         finally:
             self._opening = None
+        self._pause_at_limit()
 
     async def close(self) -> None:
         """Stops accepting; what waits in the kernel's queue is refused."""

@@ -130,3 +130,47 @@ async def test_at_the_limit_the_file_of_a_unix_socket_stays(tmp_path: Path) -> N
     await owner.listener.close()
     with pytest.raises(FileNotFoundError):
         await asyncio.open_unix_connection(path)
+
+
+class Greeting(asyncio.Protocol):
+    """A connection that is not counted."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).write(b"x")
+
+
+@pytest.mark.parametrize("ended", [0, 1])
+async def test_a_limit_that_is_reached_while_sockets_open_again_closes_none_for_ever(ended: int) -> None:
+    """With one socket closed and another open, nothing would ever open the first one again."""
+    listener = Listener(Greeting, 8, SECONDS)
+    endpoints = await listener.listen(open_endpoints([Endpoint(ANY_PORT) for _ in range(2)]))
+    loop, opened = asyncio.get_running_loop(), asyncio.Event()
+    create_server = loop.create_server
+    count = 0
+
+    async def create(*arguments: Any, **options: Any) -> asyncio.Server:
+        nonlocal count
+        server = await create_server(*arguments, **options)
+        count += 1
+        if count == 2:  # the first one accepts already
+            listener.entered()
+            for _ in range(ended):
+                listener.left()
+            opened.set()
+        return server
+
+    loop.create_server = create  # type: ignore[method-assign]
+    try:
+        for _ in range(8):
+            listener.entered()
+        listener.left()
+        async with asyncio.timeout(SECONDS):
+            await opened.wait()
+    finally:
+        loop.create_server = create_server  # type: ignore[method-assign]
+    if not ended:
+        listener.left()
+    for endpoint in endpoints:
+        _, writer = await accepted(address_of(endpoint))
+        writer.close()
+    await listener.close()
