@@ -80,9 +80,9 @@ def test_bash_completes_commands_and_options() -> None:
             echo "${{COMPREPLY[@]}}"
         }}
         env() {{ command env "${{@:1:3}}" {POG}; }}
-        words pog he; words pog client --server-; words pog env --shell po
+        words pog he; words pog client --server-h; words pog env --shell po
     """
-    assert bash(complete).splitlines() == ["health", "--server-addr --server-host", "powershell"]
+    assert bash(complete).splitlines() == ["health", "--server-host", "powershell"]
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
