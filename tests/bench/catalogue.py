@@ -86,7 +86,7 @@ def measures(scale: Scale) -> tuple[Measure, ...]:
         ),
         Measure(
             "plain",
-            partial(plain, scale),
+            on_one(partial(plain, scale)),
             (
                 Row("plain.rate", "GETs per s on keep-alive, plain HTTP"),
                 Row("plain.per_open", "of the tunnels opened per s", 2, at_least(1.5)),
