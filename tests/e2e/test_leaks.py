@@ -1,15 +1,20 @@
 """Tunnels leave nothing behind: no gauge, no task, no descriptor, no memory."""
 
+import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Pair
+from tests.e2e.test_exits import exits
 from tests.helpers import pog, rpc
 from tests.helpers.origin import RESET_ON_CLOSE, Origins, echo, full_backlog, unused_port
-from tests.helpers.user import Address, connect
+from tests.helpers.original import Breaking, serving
+from tests.helpers.plain import plain
+from tests.helpers.user import SECONDS, Address, connect, read_answer
 from tests.helpers.watch import descriptors, eventually, resident
 
 AT_A_TIME = 32
@@ -106,3 +111,76 @@ def test_tunnels_that_end_badly_leave_no_task_and_no_descriptor(origins: Origins
 
         eventually(check)
         visit(client.address, origin.host_port)
+
+
+RULES = """
+[[rules]]
+hosts = ["localhost"]
+exits = ["gone", "direct", "good"]
+[[rules]]
+exits = ["breaking", "good", "direct"]
+"""
+
+
+def forwarded(proxy: Address, host_port: str) -> None:
+    """Three requests on one connection, whose last answer is given up."""
+    with socket.create_connection(proxy, SECONDS) as sock:
+        for size in (1000, 1000, 100_000_000):
+            sock.sendall(f"GET http://{host_port}/length/{size} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            answer = read_answer(sock)
+            assert answer.status == 200
+            answer.receive(1000)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+
+
+def over_socks(proxy: Address, port: int) -> None:
+    with socket.create_connection(proxy, SECONDS) as sock:
+        sock.sendall(b"\x05\x01\x00\x05\x01\x00\x03\x09localhost" + port.to_bytes(2, "big"))
+        answer = b""
+        while len(answer) < 12:
+            answer += sock.recv(12 - len(answer))
+        assert answer[:4] == b"\x05\x00\x05\x00"
+        sock.sendall(b"ping")
+        assert sock.recv(4) == b"ping"
+
+
+@pog.engine_only
+def test_several_exits_rules_and_every_front_leave_no_descriptor(
+    tmp_path: Path, origins: Origins, shared_server: pog.End
+) -> None:
+    echoing, origin = origins.start(echo), origins.start(plain)
+    path = tmp_path / "pog.toml"
+    with serving(Breaking()) as breaking:
+        servers = {"gone": f"127.0.0.1:{unused_port()}", "breaking": breaking.address, "good": shared_server.host_port}
+        path.write_text(exits(**servers) + RULES)
+        end = pog.client("", {"POG_CONFIG": str(path), "INSECURE": "", "DISABLE_ACCESS_LOGGING": "1"})
+        with end.program:
+
+            def round_of_all() -> None:
+                for host in ("localhost", "127.0.0.1"):
+                    forwarded(end.address, f"{host}:{origin.port}")
+                    with connect(end.address, f"{host}:{origin.port}") as tunnel:
+                        tunnel.send(b"GET /length/4 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+                        assert tunnel.receive(12) == b"HTTP/1.1 200"
+                    over_socks(end.address, echoing.port)
+                with connect(end.address, f"localhost:{unused_port()}") as refused:
+                    assert refused.status == 502
+                with socket.create_connection(end.address) as sock:
+                    sock.sendall(f"CONNECT localhost:{echoing.port} HTTP/1.1\r\n\r\n".encode())
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+
+            def at_rest() -> list[str]:
+                assert (end.tunnels(), origin.live, echoing.live) == (0, 0, 0)
+                assert sum(value for name, value in end.metrics().items() if name.startswith("tunnels{")) == 0
+                return descriptors(end.pid)
+
+            round_of_all()
+            before = eventually(at_rest)
+            for _ in range(5):
+                round_of_all()
+                end.program.send_signal(signal.SIGHUP)
+
+            def check() -> None:
+                assert at_rest() == before
+
+            eventually(check)
