@@ -30,6 +30,9 @@ Not for browsers. Run a client beside your programs and point them at it:
 /readyz    takes new tunnels
 """
 
+# For programs that were given the address of the server in place of the client's.
+_NO_PROXY = "this is the pog server, which programs reach through a pog client: run pog client and use its address"
+
 
 def pages(server: Server) -> Starlette:
     """The pages of one server."""
@@ -53,7 +56,14 @@ def pages(server: Server) -> Starlette:
     async def ready(request: Request) -> Response:
         return PlainTextResponse("draining\n", 503) if server.draining else PlainTextResponse("ok\n")
 
+    async def nothing_here(request: Request, error: Exception) -> Response:
+        if request.method == "CONNECT":
+            # RFC 9110 section 9.1: 501 for a method that is not implemented. curl -v shows the field, not the content.
+            return PlainTextResponse(_NO_PROXY + "\n", 501, {"proxy-status": f'pog; details="{_NO_PROXY}"'})
+        return PlainTextResponse("Not Found", 404)
+
     app = Starlette(
+        exception_handlers={404: nothing_here},
         routes=[
             Route("/", about),
             Route("/metrics", metrics),
@@ -61,7 +71,7 @@ def pages(server: Server) -> Starlette:
             Route("/healthz", alive),
             Route("/health", alive),
             Route("/readyz", ready),
-        ]
+        ],
     )
     # A redirect would repeat parts of the request.
     app.router.redirect_slashes = False

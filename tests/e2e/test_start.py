@@ -1,11 +1,13 @@
 """Three ways to start, each one port for HTTP/1.1, HTTP/2 in plain text and gRPC; and how each ends."""
 
+import http.client
 import re
 import signal
 import socket
 import ssl
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -53,6 +55,17 @@ def test_one_port_speaks_everything(start: Way, origins: Origins) -> None:
             assert not tunnel.next().connect_response.HasField("error")
             tunnel.payload(b"abc")
             assert tunnel.next().payload == b"abc"
+
+
+@pytest.mark.parametrize("target", ["example.com:443", "127.0.0.1:80", "[::1]:22"])
+def test_a_program_that_takes_the_server_for_its_proxy_is_told_what_to_run(target: str) -> None:
+    end = pog.server()
+    with end.program, closing(http.client.HTTPConnection(*end.address, timeout=10)) as program:
+        program.request("CONNECT", target)
+        answer = program.getresponse()
+        assert answer.status == 501
+        assert "run pog client" in (answer.headers["proxy-status"] or "")
+        assert b"run pog client" in answer.read()
 
 
 @pytest.mark.parametrize("start", WAYS)
