@@ -52,6 +52,7 @@ class Wire(asyncio.Transport):
         self.protocol = asyncio.Protocol()
         self.out = bytearray()
         self.taken = 0
+        self.high, self.low = HIGH, LOW
         self.full = False
         self.reading = True
         self.closing = self.lost = self.eof_written = False
@@ -61,7 +62,7 @@ class Wire(asyncio.Transport):
 
     def take(self, size: int) -> None:
         self.taken = min(self.taken + size, len(self.out))
-        if self.full and not self.lost and self.get_write_buffer_size() <= LOW:
+        if self.full and not self.lost and self.get_write_buffer_size() <= self.low:
             self.full = False
             self.protocol.resume_writing()
 
@@ -83,7 +84,7 @@ class Wire(asyncio.Transport):
         if self.closing:
             return
         self.out += data
-        if self.get_write_buffer_size() > HIGH and not self.full:
+        if self.get_write_buffer_size() > self.high and not self.full:
             self.full = True
             self.protocol.pause_writing()
 
@@ -101,6 +102,13 @@ class Wire(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closing
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """A user that is answered for the last time is told when everything has gone."""
+        self.high, self.low = (HIGH, LOW) if high is None else (high, high // 4 if low is None else low)
+        if self.get_write_buffer_size() > self.high and not self.full:
+            self.full = True
+            self.protocol.pause_writing()
 
     def get_write_buffer_size(self) -> int:
         return len(self.out) - self.taken
