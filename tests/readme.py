@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, markdown
+from pog.config.client_settings import ClientSettings
+from pog.config.server_settings import ServerSettings
+from pog.config.settings import CommonSettings, markdown
 
 README = Path(__file__).parent.parent / "README.md"
 

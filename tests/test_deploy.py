@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from pog.client.exits.attempt import RUN
-from pog.config.settings import ClientSettings, ServerSettings, load, table
+from pog.config.client_settings import ClientSettings
+from pog.config.server_settings import ServerSettings
+from pog.config.settings import load, table
 from tests.helpers.names import series
 from tests.helpers.process import ROOT
 

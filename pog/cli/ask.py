@@ -11,9 +11,10 @@ import click
 from pog.cli.group import say
 from pog.cli.options import examples, rows, seconds, takes
 from pog.config.client import single_exit
+from pog.config.client_settings import ClientSettings
 from pog.config.endpoints import ENDPOINTS, Endpoint
 from pog.config.parsers import LOGIN, SERVER
-from pog.config.settings import ClientSettings, load
+from pog.config.settings import load
 from pog.config.via import chosen
 from pog.errors import SettingsError
 from pog.net.address import Address

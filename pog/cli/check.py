@@ -13,7 +13,7 @@ from pog.cli.connect import LEVEL, OF_THE_PORT
 from pog.cli.group import remembered, say
 from pog.cli.options import examples, only_variables, quiet, quiet_environ, rows, seconds, takes
 from pog.config.client import load_client, load_listen
-from pog.config.settings import ClientSettings
+from pog.config.client_settings import ClientSettings
 from pog.errors import PogError, SettingsError
 
 if TYPE_CHECKING:

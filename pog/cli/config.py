@@ -10,7 +10,8 @@ import click
 from pog.cli.group import say
 from pog.cli.options import columns, examples, rows, takes
 from pog.config.client import load_client
-from pog.config.settings import ClientSettings, table
+from pog.config.client_settings import ClientSettings
+from pog.config.settings import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,7 @@ import click
 from pog.cli.group import remembered
 from pog.cli.options import examples, only_variables, quiet, quiet_environ, rows, takes
 from pog.config.client import load_client
-from pog.config.settings import ClientSettings
+from pog.config.client_settings import ClientSettings
 from pog.errors import SettingsError
 from pog.net.address import Destination, parse_destination
 

@@ -12,8 +12,10 @@ from pog.cli.group import announce, remembered, says
 from pog.cli.options import COMMON, examples, only_variables, rows, takes
 from pog.cli.variables import proxy_url
 from pog.config.client import load_client
+from pog.config.client_settings import ClientSettings
 from pog.config.endpoints import Endpoint
-from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, load
+from pog.config.server_settings import ServerSettings
+from pog.config.settings import CommonSettings, load
 from pog.net.address import Address
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from pog.cli.group import fail, remembered
 from pog.cli.options import examples, only_variables, quiet, quiet_environ, rows, takes
 from pog.cli.variables import proxy_url, proxy_variables
 from pog.config.client import load_client
+from pog.config.client_settings import ClientSettings
 from pog.config.endpoints import Endpoint
 from pog.config.exits import Login
-from pog.config.settings import ClientSettings
 from pog.errors import SettingsError
 from pog.net.address import Address
 

@@ -12,7 +12,7 @@ from pog.cli.group import say
 from pog.cli.options import examples, rows, takes
 from pog.cli.variables import SHELLS, proxy_url, proxy_variables, shell_of
 from pog.config.client import load_listen
-from pog.config.settings import ClientSettings
+from pog.config.client_settings import ClientSettings
 from pog.errors import SettingsError
 from pog.net.address import Address
 

@@ -11,8 +11,9 @@ from pog.net.address import Address
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pog.config.client_settings import ClientSettings
     from pog.config.endpoints import Endpoint
-    from pog.config.settings import ClientSettings, ServerSettings
+    from pog.config.server_settings import ServerSettings
 
 # Any free port; nobody but the client has to know it.
 SERVER_LISTEN = Address("127.0.0.1", 0)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from pog.config.settings import ServerSettings
+    from pog.config.server_settings import ServerSettings
 
 log = logging.getLogger("pog.server")
 

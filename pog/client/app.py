@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pog.config.client import Loaded
+    from pog.config.client_settings import ClientSettings
     from pog.config.endpoints import Endpoint
-    from pog.config.settings import ClientSettings
     from pog.net.inherited import Inherited
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from pog.errors import Failure, FailureKind, Refused
 if TYPE_CHECKING:
     from pog.auth.check import Authenticator
     from pog.client.page_answer import Pages
-    from pog.config.settings import ClientSettings
+    from pog.config.client_settings import ClientSettings
     from pog.observe.tunnels import TunnelObserver
     from pog.tunnel.request import Exit
 

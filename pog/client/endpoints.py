@@ -19,7 +19,7 @@ from pog.net.unix import UnixListener
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pog.config.settings import ClientSettings
+    from pog.config.client_settings import ClientSettings
     from pog.net.inherited import Inherited
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pog.auth.check import Authenticator
-    from pog.config.settings import ClientSettings
+    from pog.config.client_settings import ClientSettings
     from pog.front.base import TunnelWanted
     from pog.observe.tunnels import TunnelObserver
     from pog.tunnel.live import TunnelRecord

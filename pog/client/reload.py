@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pog.client.exits.kinds import replace_exits
-from pog.config.settings import ClientSettings, table
+from pog.config.client_settings import ClientSettings
+from pog.config.settings import table
 from pog.errors import SettingsError
 from pog.process.changes import FileWatch
 from pog.process.sighup import at_sighup

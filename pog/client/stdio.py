@@ -34,7 +34,7 @@ from pog.tunnel.request import ANONYMOUS, Tunnel, TunnelRequest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pog.config.settings import ClientSettings
+    from pog.config.client_settings import ClientSettings
     from pog.net.address import Destination
     from pog.tunnel.request import Exit
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pog.config import parsers
+from pog.config.client_settings import ClientSettings
 from pog.config.exits import BuiltIn, ServerExit
 from pog.config.rules import Rule
-from pog.config.settings import NOT_SET, ClientSettings, load, table
+from pog.config.settings import NOT_SET, load, table
 from pog.config.via import chosen
 from pog.errors import SettingsError
 from pog.net.address import Address

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pog.config.settings import ClientSettings, ServerSettings
+from pog.config.server_settings import ServerSettings
 from pog.net.address import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pog.config.client_settings import ClientSettings
 
 S = TypeVar("S")
 

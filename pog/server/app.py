@@ -6,7 +6,8 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from pog.config.settings import ServerSettings, load
+from pog.config.server_settings import ServerSettings
+from pog.config.settings import load
 from pog.errors import SettingsError
 from pog.observe.messages import set_up_logging
 from pog.process.memory import tune_memory

@@ -22,7 +22,7 @@ from pog.observe.messages import always
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pog.config.settings import ServerSettings
+    from pog.config.server_settings import ServerSettings
 
     Place = Address | UnixPath
 

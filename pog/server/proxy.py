@@ -24,7 +24,7 @@ from pog.tunnel.request import ANONYMOUS, User
 if TYPE_CHECKING:
     import grpclib.server
 
-    from pog.config.settings import ServerSettings
+    from pog.config.server_settings import ServerSettings
     from pog.net.dial import Dialled, Dialler
     from pog.observe.tunnels import TunnelObserver
 

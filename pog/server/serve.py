@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
     from hypercorn.typing import ASGIFramework
 
-    from pog.config.settings import ServerSettings
+    from pog.config.server_settings import ServerSettings
     from pog.server.dispatch import EngineApp
 
 log = logging.getLogger("pog.server")

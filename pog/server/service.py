@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import grpclib.server
     from grpclib._typing import IServable
 
-    from pog.config.settings import ServerSettings
+    from pog.config.server_settings import ServerSettings
     from pog.server.openness import Listening
 
     Call = grpclib.server.Stream[Any, Any]

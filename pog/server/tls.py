@@ -14,7 +14,7 @@ from pog.net.certificate import Certificate
 if TYPE_CHECKING:
     import ssl
 
-    from pog.config.settings import ServerSettings
+    from pog.config.server_settings import ServerSettings
 
 log = logging.getLogger("pog.server")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pog.auth import check
 from pog.auth.check import Authenticator, dummy_hash, parse_basic
 from pog.config.auth_items import AuthItem
-from pog.config.settings import ServerSettings
+from pog.config.server_settings import ServerSettings
 from pog.errors import AuthBusy, AuthError
 from pog.observe.metrics import Metrics
 from pog.tunnel.live import Tunnels

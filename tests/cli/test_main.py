@@ -17,7 +17,9 @@ from click.testing import CliRunner, Result
 import pog
 from pog.cli.main import main
 from pog.config.auth_items import parse_item
-from pog.config.settings import ClientSettings, CommonSettings, ServerSettings, table
+from pog.config.client_settings import ClientSettings
+from pog.config.server_settings import ServerSettings
+from pog.config.settings import CommonSettings, table
 from pog.errors import ExitUnavailable
 from pog.net.address import Address
 from pog.net.listen import CannotListen

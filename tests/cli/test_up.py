@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pog.cli.up import SERVER_LISTEN, up
+from pog.config.client_settings import ClientSettings
 from pog.config.endpoints import Endpoint
-from pog.config.settings import ClientSettings, ServerSettings
+from pog.config.server_settings import ServerSettings
 from pog.net.address import Address
 
 SERVER_AT, CLIENT_AT = Address("127.0.0.1", 40123), Address("127.0.0.1", 18080)

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import multiprocess
 
 from pog.cli.workers import Parent, WorkersFailed
-from pog.config.settings import ServerSettings
+from pog.config.server_settings import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,8 +14,8 @@ from pog.auth.check import Authenticator
 from pog.client.connections import Connections
 from pog.client.endpoints import open_endpoints
 from pog.client.pages import Pages
+from pog.config.client_settings import ClientSettings
 from pog.config.endpoints import Endpoint
-from pog.config.settings import ClientSettings
 from pog.errors import Failure, Refused
 from pog.net.address import Address, parse_destination
 from pog.observe.accesslog import AccessLog

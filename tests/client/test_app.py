@@ -20,7 +20,7 @@ from tests.client.support import SECONDS, SETTINGS, User, address_of, connect_he
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pog.config.settings import ClientSettings
+    from pog.config.client_settings import ClientSettings
     from pog.net.address import Address
 
 

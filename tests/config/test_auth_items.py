@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pog.config.auth_items import ITEM, AuthItem, ItemFile, new_item, parse_item, parse_items
-from pog.config.settings import ClientSettings, ServerSettings, load
+from pog.config.client_settings import ClientSettings
+from pog.config.server_settings import ServerSettings
+from pog.config.settings import load
 from pog.errors import SettingsError
 
 HASH = "$2a$10$oiV27ssmxy3ihPYA4w.rIOAH2eUQOnwCXoHL4PKXSZz2goKvL.Nwq"

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from pog.config.client_settings import ClientSettings
 from pog.config.endpoints import Endpoint
 from pog.config.original import CLIENT, SERVER, differences
-from pog.config.settings import ClientSettings, ServerSettings, load
+from pog.config.server_settings import ServerSettings
+from pog.config.settings import load
 from pog.net.address import Address
 from tests.helpers.process import ROOT
 

@@ -4,9 +4,13 @@ from typing import Any
 import pytest
 
 from pog.config.client import load_client
+from pog.config.client_settings import ClientSettings
 from pog.config.endpoints import Endpoint
-from pog.config.settings import Address, ClientSettings, CommonSettings, Login, ServerSettings, load, markdown, table
+from pog.config.exits import Login
+from pog.config.server_settings import ServerSettings
+from pog.config.settings import CommonSettings, load, markdown, table
 from pog.errors import SettingsError
+from pog.net.address import Address
 
 HASH = "$2a$10$uIGiYtUKu5OJtCfRO95yIOoE.udSSjMoTc1CqCXe3iRHpS4DA.b9m"
 ITEM = f'{{"name":"ilya","hash":"{HASH}","exp_date":"2035-11-12T05:22:55Z"}}'

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from pog.config.settings import Address, ClientSettings, ServerSettings
+from pog.config.client_settings import ClientSettings
+from pog.config.server_settings import ServerSettings
+from pog.net.address import Address
 from pog.observe.metrics import Metrics
 from pog.tunnel.live import Tunnels
 

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from pog.config.settings import ServerSettings
+from pog.config.server_settings import ServerSettings
 from pog.http2.session import PROCESS_BUDGET, Session
 from pog.http2.stats import Levels, Stats
 from pog.observe import collectors
@@ -91,7 +91,7 @@ async def test_a_loop_that_is_held_up_shows() -> None:
 _WORKER = """
 import sys
 from pog.observe.metrics import Metrics
-from pog.config.settings import ServerSettings
+from pog.config.server_settings import ServerSettings
 from tests.helpers.relay import Counted, FakeRelay
 counted = Counted("server", ServerSettings())
 metrics = counted.metrics

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from pog.config.settings import Address, ClientSettings, ServerSettings
+from pog.config.client_settings import ClientSettings
+from pog.config.server_settings import ServerSettings
+from pog.net.address import Address
 from pog.observe.exposition import merged
 from pog.observe.metrics import Metrics
 from pog.tunnel.live import Tunnels

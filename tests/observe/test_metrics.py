@@ -7,8 +7,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 import pog
-from pog.config.settings import Address, ClientSettings, ServerSettings
+from pog.config.client_settings import ClientSettings
+from pog.config.server_settings import ServerSettings
 from pog.errors import Failure, FailureKind
+from pog.net.address import Address
 from pog.observe.endings import Role
 from pog.observe.metrics import Metrics, wants_openmetrics
 from pog.observe.rpcs import RPC_BYTES_BUCKETS

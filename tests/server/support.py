@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pog import grpctest
-from pog.config.settings import ServerSettings
+from pog.config.server_settings import ServerSettings
 from pog.net.address import Address
 from pog.net.listen import listening_sockets
 from pog.server.app import App

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pog.config.settings import ServerSettings
+from pog.config.server_settings import ServerSettings
 from pog.server.app import App
 from tests.helpers import h2c
 from tests.server.support import SECONDS, serving

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pog.config.auth_items import parse_item
-from pog.config.settings import ServerSettings
+from pog.config.server_settings import ServerSettings
 from pog.server import connect_protocol
 from pog.server.dispatch import CallDispatcher
 from pog.server.service import Server

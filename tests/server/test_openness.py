@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pog.config.auth_items import parse_item
-from pog.config.settings import ServerSettings
+from pog.config.server_settings import ServerSettings
 from pog.net.address import Address, UnixPath
 from pog.server.openness import Listening, warn_of_openness
 from tests.helpers.items import item

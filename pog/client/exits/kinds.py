@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pog.client.exits.base import RunningExit
-    from pog.config.settings import ClientSettings
+    from pog.config.client_settings import ClientSettings
     from pog.observe.metrics import Metrics
 
 
