@@ -1,6 +1,6 @@
 """Settings: frozen objects, read once at the start from flags, environment and defaults, and handed down.
 
-settings     the two tables of settings, and how they are read
+settings     how settings are read, and those of both programs; client_settings, server_settings: the others
 options      one row of these tables
 parsers      the grammar of each kind of value [pure]
 endpoints    where a client listens [pure]

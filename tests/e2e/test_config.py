@@ -138,10 +138,11 @@ def test_a_client_ends_with_the_window_of_its_terminal(tmp_path: Path) -> None:
     env = {"PATH": os.environ["PATH"], "XDG_STATE_HOME": str(tmp_path)}
     process = subprocess.Popen(shell, cwd=ROOT, env=env, start_new_session=True)
     try:
-        os.close(theirs)
         said = b""
         while b"pog client on" not in said:
             said += os.read(ours, 1024)
+        # Not before: a terminal that nobody has open on that side cannot be read.
+        os.close(theirs)
         os.close(ours)
         assert process.wait(STOP_SECONDS) == -signal.SIGHUP
     finally:
