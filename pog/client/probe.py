@@ -7,31 +7,26 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from google.protobuf.message import DecodeError, Message
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from h2.errors import ErrorCodes
 
 from pog.client.exits.connect import Target, connect
 from pog.client.exits.headers import call_headers
-from pog.errors import CallFailed, ExitUnavailable, ProtocolViolation, status_of_http
+from pog.client.exits.unary import M, unary
+from pog.errors import CallFailed, ExitUnavailable
 from pog.net.address import join_host_port
 from pog.net.resolve import Resolver
 from pog.proto import gstacks_pb2, healthcheck_pb2
-from pog.tunnel.lane import call_error
-from pog.wire.framing import PREFIX_BYTES, framed, message_length
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from google.protobuf.message import Message
+
     from pog.config.exits import ServerExit
     from pog.http2.session import Session
-    from pog.http2.stream import Stream
-
-M = TypeVar("M", bound=Message)
 
 SERVING = "SERVING"
 
@@ -117,35 +112,8 @@ class _Calls:
 
     async def unary(self, method: str, request: Message, answer: type[M]) -> M:
         """Raises CallFailed with the status of the call, and TunnelError when it breaks."""
-        data = request.SerializeToString()
         target = self._target
-        stream = self._session.open_stream(
-            call_headers(method, scheme=target.scheme, authority=target.authority, authorization=self._authorization)
+        headers = call_headers(
+            method, scheme=target.scheme, authority=target.authority, authorization=self._authorization
         )
-        try:
-            await stream.send_data(framed(data), end_stream=True)
-            return answer.FromString(await _answer(stream))
-        except DecodeError:
-            raise ProtocolViolation(f"the answer is not a {answer.DESCRIPTOR.full_name}") from None
-        finally:
-            stream.reset_nowait(ErrorCodes.CANCEL)
-            stream.release()
-
-
-async def _answer(stream: Stream) -> bytes:
-    """The one message of an answer."""
-    http_status = dict(await stream.recv_headers()).get(":status", "")
-    if http_status != "200":
-        raise CallFailed(status_of_http(http_status), f"HTTP status {http_status} instead of gRPC; is it a pog server?")
-    try:
-        prefix = await stream.recv_data(PREFIX_BYTES)
-        data = await stream.recv_data(message_length(prefix)) if prefix else b""
-    except GRPCError as cut:
-        error = call_error(stream) if stream.ended else None
-        raise error or ProtocolViolation(str(cut.message)) from None
-    await stream.recv_trailers()
-    if (error := call_error(stream)) is not None:
-        raise error
-    if len(prefix) < PREFIX_BYTES or prefix[0]:
-        raise ProtocolViolation("the answer has no message that can be read")
-    return data
+        return await unary(self._session, headers, request, answer)

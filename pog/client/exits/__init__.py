@@ -15,5 +15,7 @@ picker    which connection gets the next tunnel, and how many there should be [p
 redial    when to dial again [pure]
 connect   opens one of them: addresses, TLS, SETTINGS
 tls       what TLS with a server needs
+unary     one call with one message each way
+credentials  whether the server accepts ours, tried at each new connection
 headers   the header fields of what is asked [pure]
 """

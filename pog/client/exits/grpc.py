@@ -11,6 +11,7 @@ from h2.errors import ErrorCodes
 from pog.auth.tokens import IdTokens, source
 from pog.client.exits.attempt import RUN, GrpcAttempt
 from pog.client.exits.connect import Target, connect
+from pog.client.exits.credentials import METHOD, CredentialsTrial
 from pog.client.exits.headers import call_headers, page_headers
 from pog.client.exits.pool import Limits, Pool
 from pog.errors import ExitUnavailable, TunnelError
@@ -47,6 +48,12 @@ class GrpcExit:
             abilities=True,
         )
         self.name = settings.name
+        self._trial: CredentialsTrial | None = None
+        if login is not None:
+            self._trial = CredentialsTrial(self.name, settings.login_from or "its login")
+            self._trial_headers = call_headers(
+                METHOD, scheme=self._target.scheme, authority=self._target.authority, authorization=login.basic()
+            )
         self._tokens: IdTokens | None = None
         if settings.iam:
             audience = f"https://{self._target.host.removesuffix('.')}"
@@ -72,10 +79,12 @@ class GrpcExit:
     def retire(self) -> None:
         """Opens no more tunnels; those that are open go on, and their connections end with them."""
         self._pool.retire()
+        self._end_trial()
         if self._tokens is not None:
             self._tokens.cancel()
 
     async def close(self) -> None:
+        self._end_trial()
         await self._pool.close()
         if self._tokens is not None:
             await self._tokens.close()
@@ -92,7 +101,13 @@ class GrpcExit:
         self._metrics.server_dialled(ok=True, seconds=time.perf_counter() - began)
         self._metrics.session_opened(session)
         log.info("exit %s: connected", self.name)
+        if self._trial is not None:
+            self._trial.begin(session, self._with_token(self._trial_headers))
         return session
+
+    def _end_trial(self) -> None:
+        if self._trial is not None:
+            self._trial.cancel()
 
     def open(self, request: TunnelRequest, done: Callable[[Tunnel | Failure], None]) -> GrpcAttempt:
         """Begins to open a tunnel; `done` is called once with the tunnel, or with what the user is to be told."""
