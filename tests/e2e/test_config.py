@@ -13,7 +13,7 @@ import pytest
 
 from tests.helpers import pog
 from tests.helpers.origin import echo
-from tests.helpers.process import ROOT, STOP_SECONDS, Program
+from tests.helpers.process import PORTABLE, ROOT, STOP_SECONDS, Program
 from tests.helpers.user import connect
 from tests.helpers.watch import eventually
 
@@ -115,12 +115,14 @@ def test_rules_and_exits_are_read_again_and_open_tunnels_go_on(tmp_path: Path, o
                 assert other.tunnels() == 1
             with connect(client.address, "example.com:1") as refused:
                 assert refused.status == 403
-            assert one.metrics()["http2_connections"] == 2, "the client's and the one that asks"
+            if not PORTABLE:  # pog's own engine counts its connections: the client's and the one that asks
+                assert one.metrics()["http2_connections"] == 2
             held.send(b"still there")
             assert held.receive(11) == b"still there"
             held.close()
             client.program.wait_line("exit one: gone from the configuration, and so is its last tunnel")
-            eventually(lambda: check_left(one))
+            if not PORTABLE:
+                eventually(lambda: check_left(one))
 
 
 def check_left(server: pog.End) -> None:
