@@ -58,7 +58,7 @@ async def run(
     certificate = certificate_for(settings, settings.listen, inherited)
     tunnels = Tunnels()
     metrics = Metrics("client", settings, tunnels)
-    exit = make_exits(settings, metrics)
+    exit = make_exits(settings, metrics, tunnels)
     access_log = AccessLog(
         settings.access_log,
         role="client",
@@ -80,7 +80,7 @@ async def run(
     expiry.start()
     forget = [reload_auth(settings, authenticator, expiry.look), expiry.stop]
     if load_again is not None and isinstance(exit, RoutedExit):
-        forget.append(reload_exits(settings, exit, load_again, metrics))
+        forget.append(reload_exits(settings, exit, load_again, metrics, tunnels))
     if certificate is not None:
         renewal = Renewal(certificate)
         renewal.start()

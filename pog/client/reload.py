@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pog.client.exits.routed import RoutedExit
     from pog.config.client import Loaded
     from pog.observe.metrics import Metrics
+    from pog.tunnel.live import Tunnels
 
 log = logging.getLogger(__name__)
 
@@ -28,18 +29,24 @@ class Reload:
     """`load` reads flags, variables and file again."""
 
     def __init__(
-        self, settings: ClientSettings, exit: RoutedExit, load: Callable[[], Loaded], metrics: Metrics
+        self,
+        settings: ClientSettings,
+        exit: RoutedExit,
+        load: Callable[[], Loaded],
+        metrics: Metrics,
+        tunnels: Tunnels,
     ) -> None:
         self._settings = settings
         self._exit = exit
         self._load = load
         self._metrics = metrics
+        self._tunnels = tunnels
 
     def read(self, why: str) -> None:
         """A file that cannot be used changes nothing, and the log says why."""
         try:
             loaded = self._load()
-            replace_exits(self._exit, loaded.settings, self._metrics)
+            replace_exits(self._exit, loaded.settings, self._metrics, self._tunnels)
         except SettingsError as error:
             log.error("%s: exits and rules stay as they were: %s", why, error)
             return
@@ -57,10 +64,10 @@ class Reload:
 
 
 def reload_exits(
-    settings: ClientSettings, exit: RoutedExit, load: Callable[[], Loaded], metrics: Metrics
+    settings: ClientSettings, exit: RoutedExit, load: Callable[[], Loaded], metrics: Metrics, tunnels: Tunnels
 ) -> Callable[[], None]:
     """Until the returned function is called. Needs a running loop."""
-    reload = Reload(settings, exit, load, metrics)
+    reload = Reload(settings, exit, load, metrics, tunnels)
     watch = FileWatch(settings.config, partial(reload.read, "the file has changed"))
 
     def hang_up() -> None:

@@ -51,8 +51,9 @@ async def connect(settings: ClientSettings, destination: Destination, stdin: int
     When the destination's part has ended, `stdout` leads to /dev/null. Raises Refused when there is no tunnel,
     TunnelError when it breaks off, and OSError when a descriptor cannot be read or written.
     """
-    metrics = Metrics("client", settings, Tunnels())
-    exit = make_exits(settings, metrics)
+    tunnels = Tunnels()
+    metrics = Metrics("client", settings, tunnels)
+    exit = make_exits(settings, metrics, tunnels)
     exit.start()
     try:
         tunnel = await _opened(exit, TunnelRequest(destination, ANONYMOUS, "stdio", "-"))

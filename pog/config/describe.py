@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, assert_never
 
 from pog.config.auth_items import AuthItem, ItemFile
-from pog.config.exits import BuiltIn, Login, NoVia, ServerExit, Via
+from pog.config.exits import ON_DEAD, BuiltIn, Login, NoVia, ServerExit, Via
 from pog.config.options import shown
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def describe_exit(exit: ServerExit | BuiltIn) -> dict[str, Any]:
                 found["spread"] = "on"
             if exit.via is not None:
                 found["via"] = str(exit.via)
+            if exit.on_dead != ON_DEAD[0]:
+                found["on_dead"] = exit.on_dead
             return {key: value for key, value in found.items() if value}
         case _:
             assert_never(exit)

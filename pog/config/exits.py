@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # What is spoken to a proxy on the way to a server.
 Scheme = Literal["http", "socks5"]
+# What happens to the open tunnels of an exit that is dead; the first is the default.
+ON_DEAD = ("keep", "close")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class ServerExit:
     request waits while there is no connection; with `fail_fast` it waits for no more than the dial under way.
     `spread`: every address that the name resolves to is a replica, and tunnels go round them.
     `max_connection_age`: then tunnels go on a new connection; 0 is never. `via`: a proxy on the way; None where nobody
-    has said anything of one.
+    has said anything of one. `on_dead`: one of ON_DEAD; programs whose tunnels are closed
+    connect again, and get another exit.
     """
 
     name: str
@@ -90,3 +93,4 @@ class ServerExit:
     fail_fast: bool = False
     spread: bool = False
     via: Via | NoVia | None = None
+    on_dead: str = "keep"

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from pog.config import parsers
-from pog.config.exits import BuiltIn, Login, ServerExit
+from pog.config.exits import ON_DEAD, BuiltIn, Login, ServerExit
 from pog.config.rules import FRONTS, PICKS, Rule, Rules, covers, parse_hosts, parse_ports
 from pog.config.via import VIA
 from pog.errors import SettingsError
@@ -59,6 +59,7 @@ class _Exit(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     tls: _Tls = msgspec.field(default_factory=_Tls)
     connect_timeout: float | None = None
     via: str | None = None
+    on_dead: str = "keep"
 
 
 class _Rule(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -159,6 +160,8 @@ def _exit(where: str, given: _Exit, environ: Mapping[str, str]) -> ServerExit:
     server = _parsed(f"{where}.server", parsers.SERVER, given.server)
     if given.auth is not None and given.auth_env is not None:
         raise SettingsError(f"{where}.auth_env", "must not stand beside auth")
+    if given.on_dead not in ON_DEAD:
+        raise SettingsError(f"{where}.on_dead", f"must be one of {', '.join(ON_DEAD)}, not {given.on_dead!r}")
     login: Login | None = None
     if given.auth is not None:
         login = _parsed(f"{where}.auth", parsers.LOGIN, given.auth)
@@ -182,6 +185,7 @@ def _exit(where: str, given: _Exit, environ: Mapping[str, str]) -> ServerExit:
         iam=given.iam,
         spread=given.spread,
         via=_parsed(f"{where}.via", VIA, given.via) if given.via is not None else None,
+        on_dead=given.on_dead,
     )
     return dataclasses.replace(exit, connect_timeout=given.connect_timeout or 0.0)
 

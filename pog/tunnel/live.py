@@ -92,6 +92,16 @@ class Tunnels:
     def __iter__(self) -> Iterator[TunnelRecord]:
         return iter([*self._open])
 
+    def end_through(self, exit: object) -> int:
+        """Ends the open ones whose `Tunnel.through` is this exit, as the local interface ends one: the user's end is
+        reset. Gives their number."""
+        found = [each for each in self._open if each.tunnel is not None and each.tunnel.through is exit]
+        for record in found:
+            assert record.relay is not None
+            if record in self._open:  # one may have ended with another, of the same user's connection
+                record.relay.stop()
+        return len(found)
+
     def add(self, record: TunnelRecord) -> None:
         """Its tunnel is open; `record.relay` is there."""
         self._last_id += 1

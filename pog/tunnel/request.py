@@ -47,7 +47,7 @@ class Tunnel:
     """An open tunnel: the transport of its payload, and the name of the exit that it goes through. `on_end` is to be
     called once, when the relay that it was given to has ended.
 
-    Both may be exchanged for those of another exit while no byte has come down.
+    These may be exchanged for those of another exit while no byte has come down.
     """
 
     transport: asyncio.Transport
@@ -56,6 +56,8 @@ class Tunnel:
     # By which rule, and why this exit and no other; empty where there is no choice.
     rule: str = ""
     reason: str = ""
+    # The exit itself, where there is a choice: around a reload there may be two of one name.
+    through: object = None
 
 
 class Attempt(Protocol):

@@ -32,6 +32,7 @@ auth = "laptop:s3cret"
 name = "east"
 server = "east.example:443"
 auth_env = "EAST_AUTH"
+on_dead = "close"
 [[rules]]
 hosts = ["*.corp.example", "10.0.0.0/8"]
 ports = [443, "8000-8999"]
@@ -80,7 +81,7 @@ def test_show_gives_each_value_with_its_origin_and_no_secret(tmp_path: Path) -> 
         "fast_open 0 default",
         "CLIENT_POG_AUTH a:*** CLIENT_POG_AUTH",
         "west kind server; server 127.0.0.1:1; tls on; auth laptop:*** (file)",
-        "east kind server; server east.example:443; tls on; auth me:*** (EAST_AUTH)",
+        "east kind server; server east.example:443; tls on; auth me:*** (EAST_AUTH); on_dead close",
         "rules[0] hosts *.corp.example, 10.0.0.0/8; ports 443, 8000-8999; exits direct; pick first",
         "no rule hosts *; exits west, east; pick first",
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -198,6 +199,39 @@ def test_when_the_chosen_exit_dies_the_next_tunnel_opens_through_another(tmp_pat
                 tunnel.close()
 
 
+@pog.engine_only  # Hypercorn's own announces no end
+@pytest.mark.parametrize("on_dead", ["keep", "close"])
+def test_the_tunnels_of_a_dead_exit_are_closed_where_the_file_says_so(
+    tmp_path: Path, origins: Origins, on_dead: str
+) -> None:
+    """The server drains, so that its tunnels would go on, and refuses connections."""
+    origin = origins.start(echo)
+    first, second = pog.server({"DRAIN_TIMEOUT": "60"}), pog.server()
+    with second.program, first.program:
+        text = f'{exits(first=first.host_port)}\non_dead = "{on_dead}"\n{exits(second=second.host_port)}'
+        end = client(tmp_path, text)
+        with end.program:
+            held = [connect(end.address, origin.host_port, early=b"held") for _ in range(2)]
+            assert [each.receive(4) for each in held] == [b"held"] * 2
+            first.program.send_signal(signal.SIGTERM)
+            end.program.wait_line("exit first: cannot connect: ")
+            if on_dead == "close":
+                for each in held:
+                    with pytest.raises(ConnectionResetError):
+                        each.receive(1)
+                end.program.wait_line("exit first: it is dead: open tunnels closed: 2$")
+            with connect(end.address, origin.host_port, early=b"next") as tunnel:
+                assert tunnel.receive(4) == b"next"
+                assert second.tunnels() == 1
+            if on_dead == "keep":
+                for each in held:
+                    each.send(b"still")
+                    assert each.receive(5) == b"still"
+            for each in held:
+                each.close()
+            assert "open tunnels closed" not in end.program.output() or on_dead == "close"
+
+
 def test_when_no_exit_helps_the_user_is_told_of_each(tmp_path: Path, gone: str) -> None:
     with serving(failing(Status.UNAVAILABLE, "closed")) as closed:
         end = client(tmp_path, exits(gone=gone, closed=closed.address))
@@ -244,6 +278,10 @@ def test_an_open_tunnel_says_in_header_log_and_metrics_which_exit_it_took_and_wh
         ('[[exits]]\nname = "a"\nserver = "h:1"\nsever = "x"\n', r"exits\[0\]: .*unknown field `sever`"),
         ('[[exits]]\nname = "a"\nserver = 7\n', r"exits\[0\]\.server: Expected `str`, got `int`"),
         ('[[exits]]\nname = "a"\nserver = "h"\n', r"exits\[0\]\.server: must be host:port"),
+        (
+            '[[exits]]\nname = "a"\nserver = "h:1"\non_dead = "cut"\n',
+            r"exits\[0\]\.on_dead: must be one of keep, close, not 'cut'",
+        ),
         ('[[exits]]\nname = "a"\nserver = "h:1"\nauth = "x"\n', r"exits\[0\]\.auth: must be user:password"),
         ("[[exits]\n", "is not TOML: .*line 1"),
         ("max_tunnel = 3\n", "max_tunnel: is no setting"),

@@ -33,9 +33,9 @@ _MAX_PAGE_BYTES = 16 * 1024 * 1024
 
 
 class GrpcExit:
-    """Connects when started, and keeps connected until closed."""
+    """Connects when started, and keeps connected until closed. `on_dead` is the pool's."""
 
-    def __init__(self, settings: ServerExit, metrics: Metrics) -> None:
+    def __init__(self, settings: ServerExit, metrics: Metrics, on_dead: Callable[[], None] | None = None) -> None:
         self._metrics = metrics
         self._target = Target.of(settings)
         self._resolver = Resolver()
@@ -59,7 +59,7 @@ class GrpcExit:
             audience = f"https://{self._target.host.removesuffix('.')}"
             self._tokens = IdTokens(self.name, source(settings.iam, audience))
         limits = Limits(wait=settings.wait, age=settings.max_connection_age, fail_fast=settings.fail_fast)
-        self._pool: Pool[Session] = Pool(self.name, self._dial, limits, metrics.waiters)
+        self._pool: Pool[Session] = Pool(self.name, self._dial, limits, metrics.waiters, on_dead)
 
     @property
     def problem(self) -> str:

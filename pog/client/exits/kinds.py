@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, assert_never
 
 from pog.client.exits.direct import DirectExit
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from pog.client.exits.base import RunningExit
     from pog.config.client_settings import ClientSettings
     from pog.observe.metrics import Metrics
+    from pog.tunnel.live import Tunnels
 
+log = logging.getLogger(__name__)
 
 BUILT_IN: dict[str, Callable[[ClientSettings], RunningExit]] = {
     "direct": lambda settings: DirectExit("direct", settings.connect_timeout),
@@ -28,15 +31,15 @@ BUILT_IN: dict[str, Callable[[ClientSettings], RunningExit]] = {
 }
 
 
-def make_exits(settings: ClientSettings, metrics: Metrics) -> RunningExit:
+def make_exits(settings: ClientSettings, metrics: Metrics, tunnels: Tunnels) -> RunningExit:
     """All exits of a client as one. With one exit and no rules it is that one itself, and costs nothing more."""
     if len(settings.exits) == 1 and not settings.rules:
         return make_exit(settings.exits[0], settings, metrics)
-    members = {exit.name: Member(exit, make_exit(exit, settings, metrics)) for exit in settings.exits}
+    members = {exit.name: _member(exit, settings, metrics, tunnels) for exit in settings.exits}
     return RoutedExit(members, Rules(settings.rules), metrics.exits, retry=settings.first_flight)
 
 
-def replace_exits(routed: RoutedExit, settings: ClientSettings, metrics: Metrics) -> None:
+def replace_exits(routed: RoutedExit, settings: ClientSettings, metrics: Metrics, tunnels: Tunnels) -> None:
     """The exits and rules of these settings take the place of those before; what is declared as before goes on.
 
     Raises SettingsError, and then nothing has changed.
@@ -45,15 +48,36 @@ def replace_exits(routed: RoutedExit, settings: ClientSettings, metrics: Metrics
     for exit in settings.exits:
         before = routed.members.get(exit.name)
         unchanged = before is not None and before.settings == exit
-        members[exit.name] = before if before and unchanged else Member(exit, make_exit(exit, settings, metrics))
+        members[exit.name] = before if before and unchanged else _member(exit, settings, metrics, tunnels)
     routed.replace(members, Rules(settings.rules))
 
 
-def make_exit(exit: ServerExit | BuiltIn, settings: ClientSettings, metrics: Metrics) -> RunningExit:
-    """Raises SettingsError for a kind that does not exist, and when a certificate authority cannot be read."""
+def _member(exit: ServerExit | BuiltIn, settings: ClientSettings, metrics: Metrics, tunnels: Tunnels) -> Member:
+    """With `on_dead = "close"` its tunnels, which a server that is going away may still serve, are reset when no other
+    connection to it can be had: programs connect again, and the rules give them another exit."""
+
+    def dead() -> None:
+        if closed := tunnels.end_through(member):
+            log.warning("exit %s: it is dead: open tunnels closed: %d", exit.name, closed)
+
+    closes = isinstance(exit, ServerExit) and exit.on_dead == "close"
+    member = Member(exit, make_exit(exit, settings, metrics, dead if closes else None))
+    return member
+
+
+def make_exit(
+    exit: ServerExit | BuiltIn,
+    settings: ClientSettings,
+    metrics: Metrics,
+    on_dead: Callable[[], None] | None = None,
+) -> RunningExit:
+    """`on_dead` is called after each failed dial to a server that leaves the exit down.
+
+    Raises SettingsError for a kind that does not exist, and when a certificate authority cannot be read.
+    """
     match exit:
         case ServerExit():
-            return SpreadExit(exit, metrics) if exit.spread else GrpcExit(exit, metrics)
+            return SpreadExit(exit, metrics, on_dead=on_dead) if exit.spread else GrpcExit(exit, metrics, on_dead)
         case BuiltIn(name):
             if name not in BUILT_IN:
                 raise SettingsError("SERVER_ADDR", f"there is no exit {name}:, only {', '.join(sorted(BUILT_IN))}")

@@ -43,15 +43,24 @@ class Limits:
 class Pool(Generic[S]):
     """`dial` opens one connection or raises ExitUnavailable; any other exception counts as a failed dial too.
 
-    What happens to a connection later is to be reported by `stream_ended`, `draining` and `lost`.
+    What happens to a connection later is to be reported by `stream_ended`, `draining` and `lost`. `on_dead` is called
+    after each dial that fails while there is no connection; those that the server retires may still have streams.
     """
 
-    def __init__(self, name: str, dial: Callable[[], Awaitable[S]], limits: Limits, waiting: Gauge) -> None:
+    def __init__(
+        self,
+        name: str,
+        dial: Callable[[], Awaitable[S]],
+        limits: Limits,
+        waiting: Gauge,
+        on_dead: Callable[[], None] | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._name = name
         self._dial = dial
         self._limits = limits
         self._waiting = waiting
+        self._on_dead = on_dead
         self._redial = Redial(limits.backoff, limits.urgent_interval)
         self._picker: Picker[S] = Picker(self._redial, limits.age)
         self._dials: set[asyncio.Task[None]] = set()
@@ -260,3 +269,5 @@ class Pool(Generic[S]):
         if self._hopeless:
             for request in [*self._picker.waiting]:
                 request.wake()
+        if self.down and self._on_dead is not None:
+            self._on_dead()

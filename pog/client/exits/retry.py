@@ -130,7 +130,7 @@ class RetryTransport(asyncio.Transport):
         if not self._inner.is_closing():
             self._inner.abort()
         tunnel.on_end(Ended(Reason.RESET, Side.TUNNEL, self._broken, len(self._flight), 0))
-        tunnel.on_end = unheard
+        tunnel.on_end, tunnel.through = unheard, None
         self._update_full()
         attempt = self._again.again(why, self._opened)
         if self._state is _State.WAITING:
@@ -142,7 +142,9 @@ class RetryTransport(asyncio.Transport):
         if isinstance(result, Failure):
             self._lose(self._broken)
             return
-        self._tunnel.exit, self._tunnel.on_end, self._tunnel.reason = result.exit, result.on_end, result.reason
+        tunnel = self._tunnel
+        tunnel.exit, tunnel.through, tunnel.reason = result.exit, result.through, result.reason
+        tunnel.on_end = result.on_end
         self._inner = inner = result.transport
         self._inner_protocol = _Inner(self)
         self._inner_full = False

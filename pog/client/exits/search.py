@@ -161,7 +161,7 @@ class Search:
         self._metrics.opened[choice.exit].inc()
         self._router.opened(self._route, choice.exit, time.monotonic() - self._began)
         tunnel.on_end = partial(self._ended, member, tunnel.on_end)
-        tunnel.rule, tunnel.reason = self._route.rule.name, self._reason(choice)
+        tunnel.rule, tunnel.reason, tunnel.through = self._route.rule.name, self._reason(choice), member
         # Within `again` the transport that asked is there already.
         if self._retry and self.left and not self._given_up:
             tunnel.transport = RetryTransport(tunnel, self)

@@ -34,7 +34,8 @@ _RETRY_INTERVAL = 2.0
 
 
 class SpreadExit:
-    """`settings` as for a single server; `interval` is in seconds."""
+    """`settings` as for a single server; `interval` is in seconds. `on_dead` is called after each dial that fails while
+    all replicas are down."""
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class SpreadExit:
         metrics: Metrics,
         resolver: Resolver | None = None,
         interval: float = RESOLVE_INTERVAL,
+        on_dead: Callable[[], None] | None = None,
     ) -> None:
         # The certificate and :authority are those of the name, whatever the address.
         authority = settings.authority or str(settings.server)
@@ -49,6 +51,7 @@ class SpreadExit:
         self._metrics = metrics
         self._resolver = resolver or Resolver()
         self._interval = interval
+        self._on_dead = on_dead
         self._replicas: dict[Address, GrpcExit] = {}
         self._turn = 0
         self._problem = "the name is not resolved yet"
@@ -96,11 +99,15 @@ class SpreadExit:
         for address in addresses - set(self._replicas):
             log.info("exit %s: a replica at %s", self.name, address)
             one = dataclasses.replace(self._settings, name=f"{self.name} ({address})", server=address)
-            self._replicas[address] = replica = GrpcExit(one, self._metrics)
+            self._replicas[address] = replica = GrpcExit(one, self._metrics, self._replica_is_dead)
             replica.start()
         for address in set(self._replicas) - addresses:
             log.info("exit %s: %s has left the name; its tunnels go on", self.name, address)
             self._replicas.pop(address).retire()
+
+    def _replica_is_dead(self) -> None:
+        if self.down and self._on_dead is not None:
+            self._on_dead()
 
     def open(self, request: TunnelRequest, done: Callable[[Tunnel | Failure], None]) -> Attempt:
         """Begins with the replica whose turn it is; those that are down come last."""

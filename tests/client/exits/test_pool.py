@@ -101,6 +101,34 @@ async def test_one_connection_is_kept_open_and_redialled_when_lost() -> None:
     assert second.aborted
 
 
+async def test_one_that_cannot_be_reached_any_more_is_dead_though_streams_go_on() -> None:
+    dials, dead = Dials(), asyncio.Queue[str]()
+    pool = Pool("west", dials.dial, quick(), waiting_gauge(), lambda: dead.put_nowait("dead"))
+    pool.start()
+    going = await dials.connect()
+    going.active = 2
+    going.draining = True
+    pool.draining(going)
+    assert dead.empty(), "the next connection may be there at once"
+    await dials.fail()
+    assert (dead.get_nowait(), going.aborted) == ("dead", "")
+    await dials.connect()
+    assert dead.empty()
+    await pool.close()
+
+
+async def test_one_with_a_connection_is_not_dead_when_another_dial_fails() -> None:
+    dials, dead = Dials(), asyncio.Queue[str]()
+    pool = Pool("west", dials.dial, quick(), waiting_gauge(), lambda: dead.put_nowait("dead"))
+    pool.start()
+    full = await dials.connect(limit=1)
+    assert await open_stream(pool) is full
+    assert pool.pick() is None, "there is no room, so another connection is wanted"
+    await dials.fail()
+    assert dead.empty()
+    await pool.close()
+
+
 async def test_failed_dials_are_repeated_with_back_off_until_one_succeeds(caplog: pytest.LogCaptureFixture) -> None:
     dials = Dials()
     pool = make(dials)
