@@ -39,7 +39,7 @@ class Owner(Protocol):
         """Bytes that the user has still to take."""
 
     def limit_unsent(self, high: int | None) -> None:
-        """The user takes no more while it has still to take so many bytes; None is what is usual."""
+        """The user takes no more while it has still to take this number of bytes; None is what is usual."""
 
 
 class Upstream(asyncio.Transport):

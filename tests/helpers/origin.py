@@ -24,6 +24,8 @@ BLOCK = 1 << 20
 _NOISE = random.Random(1).randbytes(BLOCK)
 # SO_LINGER on, 0 seconds: close() sends RST (man 7 socket).
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+# Not the module's own generator, which a test may seed.
+_PORTS = random.SystemRandom()
 
 
 def blocks(size: int) -> Iterator[bytes]:
@@ -114,10 +116,13 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def unused_port() -> int:
-    """A port on which nobody listens: held and released, so the kernel does not give it away soon."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-    return port
+    """A port on which nobody listens. It is below those that systems give to others meanwhile, to a client or for
+    port 0 (Linux from 32768, macOS from 49152), since another suite may run beside this one."""
+    while True:
+        port = _PORTS.randrange(20_000, 32_000)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("", port))
+            return port
 
 
 @contextmanager
